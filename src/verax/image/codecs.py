@@ -1,7 +1,7 @@
 """Readers and writers of WebP, AVIF, HEIC and BMP, and readers of GIF and camera raw.
 
 They use Pillow, libavif, libheif and LibRaw. Pillow's format classes are called directly, because
-`PIL.Image.open` would try every other format, too, and has a limit on pixels of its own.
+`PIL.Image.open` would also try all other formats, and has its own limit on the number of pixels.
 """
 
 import struct
@@ -20,7 +20,7 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from verax.errors import ImageReadError, missing_extra
+from verax.errors import ImageReadError, OutputError, missing_extra
 from verax.image import tags
 from verax.image.contract import Depth, Metadata, Raw, check_frames, check_pixels, one_line, planes
 from verax.image.jpeg import quiet
@@ -36,7 +36,7 @@ GAMMA = (2.4, 12.92)  # power and slope of the sRGB curve, as LibRaw takes them
 
 
 def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode a BMP file to its 8-bit grey, RGB or RGBA samples."""
+    """Decode a BMP file to 8-bit grey, RGB or RGBA; ImageReadError if above `max_pixels`."""
     picture = BmpImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
@@ -50,7 +50,7 @@ def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_gif(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode the first frame of a GIF file to 8-bit samples; `Raw.lost` counts further frames."""
+    """Decode the first frame of a GIF file to 8 bits; `lost` in the result counts the others."""
     with quiet():
         picture = GifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
@@ -92,13 +92,13 @@ def read_avif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _avif_depth(data: bytes) -> Depth:
-    """Bits per sample of a deep AVIF file: bit 5 of the third `av1C` byte is 1 for 12, 0 for 10."""
+    """Bits per sample, 10 or 12, of an AVIF file that is known to have more than 8."""
     place = data.find(b"av1C")
-    return 12 if data[place + 6] & 0x20 else 10
+    return 12 if data[place + 6] & 0x20 else 10  # the flag `twelve_bit` in the third byte
 
 
 def _coded_colour(data: bytes) -> tuple[int, int]:
-    """The H.273 numbers of primaries and transfer in the nclx box; (0, 0) without an nclx box."""
+    """The H.273 codes (primaries, transfer) in an AVIF file's nclx box; (0, 0) if it has none."""
     place = data.find(b"colrnclx")
     if place < 0 or place + 12 > len(data):
         return 0, 0
@@ -119,7 +119,7 @@ def _coded(picture: ImageFile, samples: NDArray[Any], depth: Depth) -> Raw:
 
 
 def read_heif(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode the main picture of a HEIC file, upright as libheif returns it."""
+    """Decode the main picture of a HEIC file; libheif returns it upright."""
     heif = _of_extra("pillow_heif", "heic", "Reading HEIC")
     container = heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if data[8:12] in SEQUENCES:
@@ -147,7 +147,7 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _companions(picture: Any, data: bytes) -> tuple[str, ...]:  # noqa: ANN401  # untyped
-    """Names of the gain map and the depth map that a HEIC file holds beside its main picture."""
+    """Which of "a gain map (HDR)" and "a depth map" a HEIC file holds beside its main picture."""
     kinds = " ".join(str(kind) for kind in picture.info.get("aux", {})).lower()
     parts = []
     if "gainmap" in kinds or b"tmap" in brands_of(data) or b"hdrgainmap" in data[:65536]:
@@ -165,7 +165,7 @@ def _of_extra(module: str, extra: str, task: str) -> Any:  # noqa: ANN401  # unt
 
 
 def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """The bytes of a BMP file of (H, W, C) 8-bit grey or RGB levels, with the resolution only."""
+    """The bytes of a BMP file of (H, W, C) 8-bit grey or RGB levels; of `metadata` only the dpi."""
     options = {"dpi": metadata.dpi} if metadata.dpi else {}
     return _saved(samples, "BMP", **options)
 
@@ -173,15 +173,15 @@ def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
 def write_webp(samples: NDArray[Any], metadata: Metadata) -> bytes:
     """The bytes of a lossless WebP file of (H, W, C) 8-bit RGB or RGBA levels.
 
-    Colour under alpha 0 is kept. Lossy WebP would halve the resolution of colour: up to 100 levels
-    of error at red edges.
+    Colour under alpha 0 is kept. Lossy WebP is never written: it halves the resolution of colour,
+    which changes red edges by up to 100 levels.
     """
     speed = {"quality": 0, "method": 0}  # a quick search: larger files, the same pixels
     return _saved(samples, "WEBP", lossless=True, exact=True, **speed, **_options(metadata))
 
 
 def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
-    """The bytes of an AVIF file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits."""
+    """The bytes of an AVIF file of (H, W, C) RGB(A) levels of `depth` bits; quality 1..100."""
     if depth == 8:
         options = _options(metadata)
         return _saved(samples, "AVIF", quality=quality, subsampling="4:4:4", **options)
@@ -199,14 +199,14 @@ def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
         [cv2.IMWRITE_AVIF_DEPTH, depth, cv2.IMWRITE_AVIF_QUALITY, quality],
     )
     if not done:
-        raise ValueError("OpenCV could not encode AVIF")
+        raise OutputError(f"OpenCV could not encode {depth}-bit AVIF; write PNG or TIFF instead")
     return bytes(coded)
 
 
 def write_heif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
-    """The bytes of a HEIC file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits, in 4:2:0.
+    """The bytes of a HEIC file of (H, W, C) RGB(A) levels of `depth` bits; quality 1..100.
 
-    Many viewers show only 4:2:0, which phones write.
+    Colour is stored at half resolution (4:2:0), because many viewers cannot show anything else.
     """
     heif = _of_extra("pillow_heif", "heic", "Writing HEIC")
     mode = "RGB" if samples.shape[2] == 3 else "RGBA"
@@ -241,7 +241,7 @@ def _saved(samples: NDArray[Any], format: str, **options: Any) -> bytes:  # noqa
 
 
 def is_raw(data: bytes) -> bool:
-    """Whether the bytes of a file are camera raw: sensor data that has to be developed."""
+    """Whether the bytes of a file are camera raw, that is, sensor data to be developed."""
     if data.startswith(STARTS) or b"crx " in brands_of(data) or data[8:10] == b"CR":
         return True
     try:
@@ -289,7 +289,7 @@ def read_raw(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _description(data: bytes) -> bytes | None:
-    """The EXIF block of a raw file that is built like TIFF; None for other files."""
+    """The EXIF block of a camera raw file, if the file has the structure of TIFF; else None."""
     from verax.image.tiff import DESCRIPTION
 
     try:

@@ -1,11 +1,11 @@
-"""Conversion between the colours of a file (ICC profile, grey, CMYK, named space) and sRGB.
+"""Conversion between a file's colours (ICC profile, grey, CMYK, named colour space) and sRGB.
 
-LittleCMS converts in 32-bit float, because its 16-bit path errs by up to 1200 of 65535 levels. The
-intent is relative colorimetric with black point compensation in both directions. Colours outside
-sRGB are clipped to its gamut when a file is read, and restored when it is written (`as_stored`).
+LittleCMS converts in 32-bit float, because its 16-bit path errs by up to 1200 of 65535 levels. Both
+directions use relative colorimetric intent with black point compensation. Colours outside sRGB are
+clipped to its gamut when a file is read, and restored by `as_stored` when it is written.
 
-If a file names its colour space by number, or by primaries and gamma, a profile is made, so that
-the same functions convert to sRGB and back. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG
+If a file states its colour space by codes, or by primaries and gamma, an ICC profile is made from
+them, so that the same functions can convert. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG
 specification, third edition, 4.3, for the precedence cICP, iCCP, sRGB, then gAMA and cHRM.
 """
 
@@ -61,7 +61,7 @@ def _srgb() -> bytes:
 
 
 def usable(icc: bytes | None, model: Model) -> bool:
-    """Whether LittleCMS can convert colours of this model from the profile; False for None."""
+    """Whether `icc` is a profile of this colour model that LittleCMS can use; False for None."""
     if icc is None or len(icc) < 132 or icc[16:20] != SIGNATURE[model]:
         return False
     probe = np.zeros((1, 1, CHANNELS[model]), np.float32)
@@ -73,7 +73,7 @@ def usable(icc: bytes | None, model: Model) -> bool:
 
 
 def writable(icc: bytes | None, model: Model) -> bool:
-    """Whether LittleCMS can convert from and to the profile; scanner profiles only convert from."""
+    """Whether LittleCMS can also convert to the profile, not only from it (as of a scanner)."""
     if not usable(icc, model) or icc is None:
         return False
     try:
@@ -84,9 +84,9 @@ def writable(icc: bytes | None, model: Model) -> bool:
 
 
 def rgb_of_grey(icc: bytes | None) -> bytes | None:
-    """An RGB profile with the curve of a grey profile and the primaries of sRGB.
+    """An RGB profile with the tone curve of the grey profile `icc` and the primaries of sRGB.
 
-    None if the grey profile has no curve or cannot be used.
+    None if the grey profile has no tone curve or cannot be used.
     """
     if icc is None or not usable(icc, "grey"):
         return None
@@ -103,16 +103,16 @@ def rgb_of_grey(icc: bytes | None) -> bytes | None:
 
 
 def _tags(icc: bytes) -> dict[bytes, bytes]:
-    """The data of each tag of a profile, by the tag's four-byte name."""
+    """The data of each tag of an ICC profile, by the tag's four-byte name."""
     count = min(int.from_bytes(icc[128:132]), 100)
     entries = (struct.unpack_from(">4sII", icc, 132 + 12 * n) for n in range(count))
     return {name: icc[start : start + size] for name, start, size in entries}
 
 
 def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
-    """Convert (H, W, C) values of a colour model to an sRGB picture (H, W, 3).
+    """Convert (H, W, C) values of a colour model, in the profile `icc`, to an sRGB picture.
 
-    Without a profile, grey and RGB values count as sRGB, and CMYK as (1 - ink) (1 - black).
+    Without a profile, grey and RGB count as sRGB, and CMYK is multiplied: (1 - ink) * (1 - black).
     """
     if icc is not None and not _is_srgb(icc, model):
         return _transform(values, icc, model, _srgb(), "rgb")
@@ -125,7 +125,7 @@ def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
 
 
 def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
-    """Convert an sRGB picture to (H, W, C) values of a colour model, in the profile if any."""
+    """Convert an sRGB picture to (H, W, C) values of a colour model, in the profile unless None."""
     if icc is not None and not _is_srgb(icc, model):
         return _transform(image, _srgb(), "rgb", icc, model)
     if model == "grey":
@@ -137,7 +137,7 @@ def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
 
 
 def converts(icc: bytes | None, model: Model) -> bool:
-    """Whether the model is CMYK or the profile is not sRGB, so that `to_srgb` changes values."""
+    """Whether a file's values must be converted: they are CMYK, or their profile is not sRGB."""
     return model == "cmyk" or (icc is not None and not _is_srgb(icc, model))
 
 
@@ -148,12 +148,12 @@ def as_stored(
 
     Args:
         image: the edited picture.
-        before: the picture as read, converted from `stored` to sRGB and clipped to its gamut.
-        stored: the file's own (H, W, C) values.
+        before: the picture as read, that is, `stored` converted to sRGB and clipped to its gamut.
+        stored: the file's own (H, W, C) values in [0, 1].
 
-    Returns (H, W, C) values: exactly `stored` where `image` equals `before`. Elsewhere the edited
-    colour is converted, and what clipping removed from `stored` is added again, scaled by the
-    change of brightness and reduced as the colour changes.
+    Returns (H, W, C) values, exactly `stored` in pixels where `image` equals `before`. In edited
+    pixels, what clipping removed from `stored` is added again, in proportion to the pixel's
+    brightness, and the less the more the pixel's colour has changed.
     """
     same = (image == before).all(axis=2, keepdims=True)
     if same.all():
@@ -177,7 +177,7 @@ def _plain_ink(image: Image) -> Values:
 
 @lru_cache(maxsize=8)
 def _is_srgb(icc: bytes, model: Model) -> bool:
-    """Whether the profile converts a grid of colours to sRGB with errors below SAME_COLOUR."""
+    """Whether conversion to sRGB changes every colour of a test grid by less than half a level."""
     if model == "cmyk":
         return False
     steps = np.linspace(0.0, 1.0, 65 if model == "grey" else 9, dtype=np.float32)
@@ -187,7 +187,7 @@ def _is_srgb(icc: bytes, model: Model) -> bool:
 
 
 def _transform(values: Values, source: bytes, model: Model, target: bytes, into: Model) -> Values:
-    """Convert values from profile `source`, of `model`, to profile `target`, of model `into`.
+    """Convert values of colour model `model` in profile `source` to model `into` in `target`.
 
     Bands of rows are converted in parallel.
     """
@@ -223,10 +223,10 @@ def _convert(band: Values, source: bytes, model: Model, target: bytes, into: Mod
 
 
 def profile_of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
-    """An ICC profile for primaries and transfer given as numbers of ITU-T H.273.
+    """An ICC profile for a colour space that is stated as two codes of ITU-T H.273.
 
-    None if the numbers mean sRGB or are unspecified. Raises ImageReadError for high dynamic range
-    and for unknown numbers.
+    None if the codes mean sRGB or "unspecified". Raises ImageReadError for high dynamic range and
+    for unknown codes.
     """
     if transfer in (PQ, HLG):  # high dynamic range has no meaning in [0, 1] sRGB
         raise ImageReadError(
@@ -248,7 +248,7 @@ def profile_of_numbers(primaries: int, transfer: int, model: Model) -> bytes | N
 
 
 def profile_of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | None:
-    """An ICC profile for the gAMA and cHRM chunks of a PNG; `chunks` are (name, body).
+    """An ICC profile made from the gAMA and cHRM chunks of a PNG; `chunks` are (type, body).
 
     None if the chunks mean sRGB, are missing, or hold impossible values.
     """
@@ -274,10 +274,10 @@ def profile_of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> by
 
 
 def check_full_range(cicp: bytes) -> None:
-    """Raise ImageReadError if the cICP chunk of a PNG says narrow-range or YCbCr samples."""
+    """Raise ImageReadError if the body of a cICP chunk states narrow-range or YCbCr samples."""
     if len(cicp) == 4 and (cicp[2] != 0 or cicp[3] != 1):
         raise ImageReadError(
-            "expected full-range RGB samples, got a cICP chunk that says narrow range or YCbCr; "
+            "expected full-range RGB samples, got PNG whose cICP chunk says narrow range or YCbCr; "
             "convert the picture to sRGB"
         )
 

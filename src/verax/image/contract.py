@@ -1,7 +1,7 @@
 """The types of a picture inside Verax, and the checks of its shape, type and range.
 
 A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
-`docs/contract.md` is the long form: pixels, coordinates, colour, alpha, metadata.
+`docs/contract.md` says more about pixels, coordinates, colour, alpha and metadata.
 """
 
 import hashlib
@@ -31,12 +31,13 @@ class Metadata:
 
     Attributes:
         icc: the profile from which the pixels were converted, and into which they are written.
-        exif: a block structured like TIFF, without thumbnail, its orientation reset to 1.
+        exif: the EXIF block, without thumbnail, with its orientation reset to 1.
+        xmp: the XMP packet.
+        dpi: horizontal and vertical dots per inch.
         iptc: IIM data sets, the older form of captions and credits.
         comment: the comment of a JPEG file.
-        texts: (chunk type, body) of PNG text chunks.
-        colour: (chunk type, body) of PNG colour chunks; `icc` is made from them if needed.
-        dpi: horizontal and vertical dots per inch.
+        texts: PNG text chunks as (type, body).
+        colour: PNG colour chunks as (type, body); `icc` is made from them if it is not in the file.
     """
 
     icc: bytes | None = field(default=None, repr=False)
@@ -51,7 +52,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The samples of a file that is not in sRGB, turned upright: (H, W, C) levels 0..top."""
+    """The samples (H, W, C) of a file that is not in sRGB, upright; the level `top` means 1.0."""
 
     samples: NDArray[np.unsignedinteger] = field(repr=False)
     top: int
@@ -66,11 +67,11 @@ class Photo:
         alpha: (H, W) float32 in [0, 1], not multiplied into the colour; None if the file had none.
         bit_depth: bits per channel in the file: 8 or 16, in AVIF and HEIC also 10 or 12.
         color: the file's colour model: "rgb", "grey" or "cmyk".
-        format: a format of `verax.image.MEDIA_TYPES`, such as "jpeg", or "raw"; "" for an array.
+        format: the file's format, such as "jpeg", "heif" or "raw" (camera raw); "" for an array.
         metadata: ICC profile, EXIF, XMP, IPTC, texts and resolution.
         name: file name for messages, "" for an array.
-        lost: parts of the file that are not kept, such as "a gain map (HDR)".
-        stored: the file's own samples if they were converted to make `pixels`, else None.
+        lost: what the file holds and is not kept, in words, such as "a gain map (HDR)".
+        stored: the samples in the file's own colours, None if these are sRGB or premultiplied.
         sha256: hash of the file's bytes; without a file, of the array's shape and bytes.
     """
 
@@ -98,13 +99,12 @@ class Photo:
         about = [self.name, f"{self.width}x{self.height}", self.format, kind]
         return f"<Photo {', '.join(filter(None, about))}>"
 
-    def _repr_png_(self) -> bytes:
-        """PNG bytes of a preview, which notebooks display."""
+    def _repr_png_(self) -> bytes:  # what notebooks show
         return preview_png(self.pixels)
 
 
 def preview_png(*pictures: Image) -> bytes:
-    """PNG bytes of pictures of one size side by side, each with sides of at most PREVIEW_PX px."""
+    """PNG bytes of equally large pictures side by side, each reduced to at most 480 px a side."""
     import cv2  # loaded only where a picture is shown
     import imagecodecs
 
@@ -127,7 +127,7 @@ def without_metadata(photo: Photo) -> Photo:
 
 
 def array_sha256(array: NDArray[np.float32]) -> str:
-    """Hexadecimal SHA-256 of an array's shape and little-endian bytes, equal on every machine."""
+    """Hexadecimal SHA-256 of an array's shape and values, the same on every machine."""
     digest = hashlib.sha256(repr(array.shape).encode())
     digest.update(np.ascontiguousarray(array, "<f4").data)
     return digest.hexdigest()
@@ -151,7 +151,7 @@ def check_image(array: Image, *, name: str = "image") -> Image:
 
 
 def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> Plane:
-    """Return the plane if it is (H, W) float32 in [0, 1] of `size` (width, height), else raise."""
+    """Return the plane if float32 in [0, 1] of `size` (width, height), else ImageContractError."""
     if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
         kind = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
         raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {kind}; convert it")
@@ -177,7 +177,7 @@ def _check_range(array: NDArray[np.float32], name: str) -> None:
 def check_size(image: Image, *, name: str = "photo", minimum: int = MIN_SIDE) -> Image:
     """Return the image if no side is below `minimum` px; raise ImageContractError otherwise.
 
-    Pictures of any size can be read and written, but smaller ones not restored or registered.
+    Smaller pictures can be read and written, but neither registered nor restored.
     """
     height, width = image.shape[:2]
     if min(height, width) < minimum:
@@ -204,17 +204,17 @@ def keep_grey(image: Image, photo: Image) -> Image:
 
 
 def to_uint8(image: Image) -> NDArray[np.uint8]:
-    """Convert a picture or plane in [0, 1] to the nearest 8-bit levels; values are clipped."""
+    """Convert a picture or plane to the nearest 8-bit levels, after clipping it to [0, 1]."""
     return _levels(image, np.empty(np.shape(image), np.uint8), 8)
 
 
 def to_uint16(image: Image, *, bits: int = 16) -> NDArray[np.uint16]:
-    """Convert a picture or plane in [0, 1] to the nearest levels 0..2**bits - 1, clipped."""
+    """Convert a picture or plane, clipped to [0, 1], to the nearest levels 0..2**bits - 1."""
     return _levels(image, np.empty(np.shape(image), np.uint16), bits)
 
 
 def _levels(image: Image, whole: NDArray[Level], bits: int, band: int = 16) -> NDArray[Level]:
-    """Write the nearest levels into `whole` and return it; `band` rows at once fit the cache."""
+    """Fill `whole` with the nearest levels of `image`, `band` rows at a time; returns `whole`."""
     for top in range(0, len(image), band):
         levels = np.clip(np.asarray(image[top : top + band], np.float32), 0.0, 1.0)
         levels *= np.float32(2**bits - 1)
@@ -229,7 +229,7 @@ def from_uint8(levels: NDArray[np.uint8]) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A decoded picture as its file stores it; `Photo` is made from it.
+    """A decoded picture as its file stores it, from which a `Photo` is made.
 
     Attributes:
         samples: (H, W, C) unsigned levels 0..top: the colour channels of `model`, then at most
@@ -238,11 +238,11 @@ class Raw:
         model: the colour model of the channels.
         bit_depth: 8, 10, 12 or 16.
         premultiplied: whether the stored colour is multiplied by alpha.
-        orientation: EXIF orientation, 1..8, still to be applied; None if only EXIF states it.
-        primaries, transfer: numbers of ITU-T H.273 for colour space and curve, 0 if the file
-            states none; ignored if there is an ICC profile.
-        colour: (chunk type, body) of PNG colour chunks, which are written back unchanged.
-        lost: descriptions of the parts of the file that are not kept.
+        orientation: EXIF orientation, 1..8, of the samples; None if only EXIF states it.
+        primaries, transfer: codes of ITU-T H.273 for colour space and curve, 0 if the file
+            states none; an ICC profile takes precedence, except over a PNG's cICP chunk.
+        colour: PNG colour chunks as (type, body), which are written back unchanged.
+        lost: what the file holds and is not kept, in words.
     """
 
     samples: NDArray[Any]
@@ -283,7 +283,7 @@ def check_pixels(width: int, height: int, *, most: int) -> None:
     """Raise ImageReadError if a picture of this size has no pixels or more than `most` pixels."""
     if width < 1 or height < 1:
         raise ImageReadError(
-            f"expected at least one pixel, the file's header says {width}x{height}; get a new copy"
+            f"expected at least 1x1 px, the file's header says {width}x{height}; get another copy"
         )
     if width * height > most:
         raise ImageReadError(

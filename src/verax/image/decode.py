@@ -1,4 +1,4 @@
-"""Decoding of a file's bytes to a photo: upright, in sRGB, within a limit of pixels.
+"""Decoding of a file's bytes to a photo that is upright and in sRGB.
 
 EXIF is edited in place and never rebuilt, because maker notes hold absolute offsets that would
 become wrong. An EXIF block that cannot be parsed is dropped, because its orientation cannot be
@@ -58,11 +58,12 @@ READERS: dict[str, Callable[..., Raw]] = {
 
 
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decode the bytes of a picture file, in any format of `verax.image.READABLE`, to a photo.
+    """Decode the bytes of a picture file to a photo.
 
-    `name` is used in messages. A file whose header states more than `max_pixels` is refused before
-    it is decoded. Raises ImageReadError if the bytes are not one complete still picture, and
-    MissingExtraError for HEIC without the extra `heic` or camera raw without the extra `raw`.
+    The formats are PNG, JPEG, WebP, TIFF, AVIF, HEIC, JPEG XL, BMP, GIF and camera raw. `name` is
+    used in error messages. Raises ImageReadError if the bytes are not one complete still picture or
+    if their header states more than `max_pixels`; MissingExtraError for HEIC without the extra
+    `heic`, or camera raw without the extra `raw`.
     """
     name = one_line(name)
     format = format_of_bytes(data)
@@ -86,7 +87,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 
 
 def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]:
-    """Make a photo from decoded samples; returns it and the EXIF orientation (1..8) applied."""
+    """Make an upright photo of decoded samples; also returns their EXIF orientation (1..8)."""
     size = (raw.samples.shape[1], raw.samples.shape[0])
     orientation = raw.orientation if raw.orientation in (None, *TURNS) else 1
     exif, turn = upright_exif(raw.exif, size, orientation) if raw.exif else (None, 1)
@@ -139,10 +140,16 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
 def upright_exif(
     exif: bytes, size: tuple[int, int], turn: int | None = None
 ) -> tuple[bytes | None, int]:
-    """An EXIF block for the upright picture, without thumbnail, and the old orientation (1..8).
+    """Change an EXIF block to fit the upright picture, and remove its thumbnail.
 
-    `size` is (width, height) as stored. `turn` is the orientation that the file states outside of
-    EXIF, which takes precedence. Returns (None, 1) if the block cannot be parsed.
+    Args:
+        exif: the block as in the file.
+        size: (width, height) of the picture as stored.
+        turn: EXIF orientation that the file states outside of this block and that is used instead
+            of the block's own; None: there is none.
+
+    Returns the new block, and the orientation (1..8) by which the stored picture must be turned;
+    (None, 1) if the block cannot be parsed.
     """
     exif = exif.removeprefix(EXIF_MARK)
     try:
@@ -172,9 +179,10 @@ def _reset_orientation(block: bytearray, main: tags.Directory, layout: tags.TagL
 
 
 def _turn(block: bytearray, layout: tags.TagLayout, turn: int, size: tuple[int, int]) -> None:
-    """Turn EXIF subject areas with the picture, in place; swap width and height where needed.
+    """Turn the subject areas in an EXIF block, and after a quarter turn swap width and height.
 
-    `turn` is the EXIF orientation, 1..8; `size` is (width, height) before turning.
+    The block is changed in place. `turn` is the EXIF orientation, 1..8; `size` is (width, height)
+    of the picture before turning.
     """
     for directory in tags.chain(block, layout):
         for tag in SUBJECTS:
@@ -194,9 +202,10 @@ def _turn(block: bytearray, layout: tags.TagLayout, turn: int, size: tuple[int, 
 
 
 def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayout) -> int:
-    """Zero the thumbnail and its EXIF directory; returns the length to which the block can be cut.
+    """Overwrite the thumbnail of an EXIF block and the thumbnail's directory with zeros, in place.
 
-    `main` is the first directory; its pointer to the thumbnail's directory is removed.
+    `main` is the first directory; its pointer to the thumbnail's directory is removed. Returns how
+    many bytes of the block are still needed: fewer than before if the thumbnail was at its end.
     """
     end = len(block)
     block[main.end - 4 : main.end] = bytes(4)
@@ -218,9 +227,10 @@ def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayo
 def _blank(
     block: bytearray, discarded: tags.Directory, retained: tags.Directory, *more: tuple[int, int]
 ) -> None:
-    """Zero a directory, its values and the byte ranges `more`, but keep the header and `retained`.
+    """Overwrite the directory `discarded`, its values and the byte ranges `more` with zeros.
 
-    A damaged directory may point at bytes of the header or of the directory that is kept.
+    The block's header and the directory `retained` stay unchanged, even if the discarded directory
+    is damaged and points at them.
     """
     head, body = block[:8], block[retained.start : retained.end]
     values = [(entry.start, entry.start + entry.size) for entry in discarded.entries.values()]
@@ -232,8 +242,8 @@ def _blank(
 def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
     """The ICC profile of the samples (None: sRGB), and the PNG colour chunks to be written back.
 
-    Precedence in PNG: cICP, iCCP, sRGB, then gAMA and cHRM; in other formats a profile, then H.273
-    numbers.
+    In PNG the first of these chunks decides: cICP, iCCP, sRGB, gAMA with cHRM. In other formats an
+    ICC profile is preferred to H.273 codes.
     """
     numbered = any(kind == b"cICP" for kind, _ in raw.colour)
     icc = raw.icc if raw.icc and not numbered and colour.usable(raw.icc, raw.model) else None
@@ -257,7 +267,7 @@ def _packet(
 
 
 def _straight(values: NDArray[np.float32], alpha: Plane) -> NDArray[np.float32]:
-    """Divide premultiplied colour by alpha; where alpha is 0 the colour is unknown and stays 0."""
+    """Divide premultiplied colour by alpha; where alpha is 0, the colour is unknown and stays 0."""
     opacity = np.maximum(alpha, np.float32(1e-6))[..., None]
     return np.minimum(values / opacity, np.float32(1.0))
 

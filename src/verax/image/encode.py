@@ -1,4 +1,4 @@
-"""Encoding of a picture to a file's bytes, with the properties of a photo as the format allows."""
+"""Encoding of a picture to the bytes of a file, with a photo's properties as far as possible."""
 
 import struct
 from dataclasses import dataclass, replace
@@ -41,8 +41,9 @@ class Ability:
     Attributes:
         depths: bits per channel, in rising order.
         models: colour models.
-        alpha, icc: whether it stores alpha, an ICC profile.
-        linear: whether its 16-bit files may hold linear light, stated without an ICC profile.
+        alpha: whether it can store an alpha channel.
+        icc: whether it can store an ICC profile.
+        linear: whether its 16-bit files can be in linear light without having an ICC profile.
     """
 
     depths: tuple[Depth, ...]
@@ -52,7 +53,7 @@ class Ability:
     linear: bool = False
 
     def holds(self, icc: bytes | None, model: Model, depth: int) -> bool:
-        """Whether the format can store samples of this model and depth in the profile `icc`."""
+        """Whether the format can store samples of this colour model and bit depth in `icc`."""
         if self.linear and depth > 8:
             grey = colour.profile_of_numbers(1, LINEAR, "grey")
             return icc in (colour.profile_of_numbers(1, LINEAR, model), colour.rgb_of_grey(grey))
@@ -98,10 +99,10 @@ def encode(
 
     Args:
         format: "png", "jpeg", "tiff", "webp", "avif", "heif", "jxl" or "bmp".
-        like: a photo whose properties the file gets as far as the format stores them: depth,
-            alpha, ICC profile, metadata, CMYK, and grey if the picture is grey. Without `like`
-            the file is 8-bit sRGB without metadata.
-        drop_gps: leave out positions and names of places.
+        like: a photo whose properties the file gets as far as the format can store them: bit
+            depth, alpha, ICC profile, metadata and colour model (grey only if the picture is
+            grey, too). Without `like` the file is 8-bit sRGB without metadata.
+        drop_gps: leave positions and names of places out of the metadata.
         quality: 1..100 for JPEG, AVIF and HEIC; the other formats are lossless.
 
     Raises InputError for wrong arguments, OutputError if an encoder fails.
@@ -134,7 +135,7 @@ def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
     metadata = _metadata_of(photo, (image.shape[1], image.shape[0]), icc)
     try:
         return _write(samples, format, model, depth, metadata, quality)
-    except InputError:
+    except (InputError, OutputError):
         raise
     except Exception as exc:  # encoders raise anything: one error for all
         raise OutputError(
@@ -146,7 +147,10 @@ def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
 def _values(
     image: Image, photo: Photo, model: Model, can: Ability
 ) -> tuple[colour.Values, bytes | None]:
-    """The (H, W, C) values to be written, in [0, 1], and their ICC profile (None: sRGB)."""
+    """The (H, W, C) values to be written, in [0, 1], and their ICC profile (None: sRGB).
+
+    `can` says what the file format can store.
+    """
     own, greys = photo.metadata.icc, model == "rgb" and photo.color == "grey"
     own = colour.rgb_of_grey(own) if greys else own
     icc = own if can.holds(own, model, photo.bit_depth) else None
@@ -160,7 +164,7 @@ def _values(
 
 
 def _metadata_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata:
-    """The photo's metadata with `size` (width, height) and profile of the picture to be written."""
+    """The photo's metadata, with the `size` (width, height) and profile of the new picture."""
     metadata = photo.metadata
     was = (photo.width, photo.height)
     return replace(
@@ -199,7 +203,7 @@ def _set_number(
 
 
 def unkept(photo: Photo, format: str) -> tuple[str, ...]:
-    """Descriptions of the parts of a photo that a file of this format does not keep."""
+    """Which parts of a photo a file of this format does not keep, in words such as "alpha"."""
     format = ALIASES.get(format, format)
     can, metadata = ABILITIES[format], photo.metadata
     lost = list(photo.lost)
@@ -224,7 +228,10 @@ def unkept(photo: Photo, format: str) -> tuple[str, ...]:
 
 
 def _plan(image: Image, like: Photo, can: Ability) -> tuple[Model, Depth, Plane | None]:
-    """Colour model, bits per channel and alpha (None: no alpha) of the file to be written."""
+    """Colour model, bits per channel and alpha (None: no alpha) of the file to be written.
+
+    `like` is the photo whose properties the file should get; `can` is what the format can store.
+    """
     model = like.color if like.color in can.models else "rgb"
     if model == "grey" and not is_grey(image):
         model = "rgb"

@@ -55,7 +55,8 @@ SALVAGERS: dict[str, Callable[..., tuple[Raw, int]]] = {"jpeg": salvage_jpeg, "p
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read a picture file. Raises ImageReadError if it is not one complete still picture."""
+    """Read a picture file. Raises ImageReadError if it is not one complete still picture, or is
+    larger than `max_pixels`."""
     photo = decode(read_bytes(path), name=str(path), max_pixels=max_pixels)
     return replace(photo, name=Path(path).name)
 
@@ -71,20 +72,21 @@ def read_bytes(path: Path | str) -> bytes:
         if not stat.S_ISREG(kind.st_mode):
             raise ImageReadError(f"{problem}, got a device or pipe; save its data to a file first")
         if kind.st_size > MAX_BYTES:
-            raise ImageReadError(f"{problem}, got {kind.st_size / 1e9:.1f} GB; check the path")
+            size, most = (f"{count / 1e9:.1f} GB" for count in (kind.st_size, MAX_BYTES))
+            raise ImageReadError(f"{problem} of at most {most}, got one of {size}; check the path")
         return path.read_bytes()
     except ImageReadError:  # raised above; it is a ValueError, too
         raise
     except FileNotFoundError as exc:
         raise ImageReadError(f"{problem}, found no file; check the path") from exc
     except PermissionError as exc:
-        raise ImageReadError(f"{problem}, got one that may not be read; check its owner") from exc
+        raise ImageReadError(f"{problem}, got one that may not be read; allow reading it") from exc
     except (OSError, ValueError) as exc:  # ValueError: a path with a null byte
         raise ImageReadError(f"{problem}, reading failed ({_reason(exc)}); try again") from exc
 
 
 def format_of(path: Path | str) -> str:
-    """The format for a path's suffix, such as "jpeg" for ".jpg"; OutputError for an unknown one."""
+    """The format for a path's suffix, such as "jpeg" for ".jpg"; OutputError if it is unknown."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(
@@ -102,10 +104,11 @@ def write(
     drop_gps: bool = False,
     quality: int = QUALITY,
 ) -> None:
-    """Write a picture in the format of the path's suffix; see `encode` for the options.
+    """Write a picture in the format of the path's suffix.
 
-    An existing file is replaced only when the new one is complete, so that no failure leaves a
-    partial file. Raises OutputError if the file cannot be written.
+    `like` is a photo whose bit depth, alpha, profile and metadata the file gets; `drop_gps` leaves
+    out places; `quality`, 1..100, counts for JPEG, AVIF and HEIC. An existing file is replaced only
+    when the new one is complete. Raises OutputError if the file cannot be written.
     """
     format = check_target(path)
     replace_file(path, encode(image, format=format, like=like, drop_gps=drop_gps, quality=quality))
@@ -114,7 +117,7 @@ def write(
 def check_target(path: Path | str) -> str:
     """Check that a file can be written at `path`; returns the format for its suffix.
 
-    Raises OutputError otherwise. Callers with long work ahead check before they start.
+    Raises OutputError if it cannot. To be called before long work whose result is written there.
     """
     format = format_of(path)
     target, name = Path(path), one_line(path)
@@ -162,8 +165,9 @@ def as_photo(picture: "Picture", *, name: str = "picture") -> Photo:
     Parameters
     ----------
     picture
-        A photo is returned unchanged. Integer arrays are levels, float arrays sRGB in [0, 1] (see
-        the table in `verax.image.files`). Anything with `__array__` counts as an array.
+        A photo is returned unchanged. Arrays are (H, W) or (H, W, C), C = 1..4: grey or RGB, then
+        alpha if C is 2 or 4; uint8 or uint16 levels, or float sRGB in [0, 1]. Anything with
+        `__array__` counts as an array.
     name
         The name of the picture in error messages.
 
@@ -194,7 +198,7 @@ def _as_array(picture: object, name: str) -> NDArray[Any]:
     if array.ndim == 0 or array.dtype.kind not in "biufc":
         raise ImageContractError(
             f"{name}: expected a path, the bytes of a file, a PIL picture, an array or a "
-            f"verax.Photo, got {type(picture).__name__} {reprlib.repr(picture)}"
+            f"verax.Photo, got {type(picture).__name__} {reprlib.repr(picture)}; convert it first"
         )
     return array
 
@@ -202,10 +206,11 @@ def _as_array(picture: object, name: str) -> NDArray[Any]:
 def _from_array(array: NDArray[Any], name: str) -> Photo:
     channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
     if channels not in (1, 2, 3, 4):
-        hint = "; move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        hint = "move the channels last" if first else "pass one picture in this form"
         raise ImageContractError(
             f"{name}: expected an array (H, W) or (H, W, C) with 1 to 4 channels, got shape "
-            f"{array.shape}{hint}"
+            f"{array.shape}; {hint}"
         )
     kind = array.dtype.name
     if kind not in (*DEPTHS, *FLOATS):
@@ -232,12 +237,12 @@ def _from_array(array: NDArray[Any], name: str) -> Photo:
 
 
 def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has no light type
-    """Convert a PIL picture through a file in memory, to apply its ICC profile and orientation."""
+    """Encode a PIL picture in memory and decode it, to apply its ICC profile and orientation."""
     mode = picture.mode
     if mode in ("F", "I"):
         raise ImageContractError(
-            f"{name}: expected a PIL picture of a mode with a defined white, such as RGB, got mode "
-            f"{mode}; pass an array in [0, 1]"
+            f"{name}: expected a PIL picture of a mode such as RGB, got mode {mode}, which does "
+            "not define the value of white; pass an array in [0, 1]"
         )
     buffer = io.BytesIO()
     options = {k: v for k in ("icc_profile",) if (v := picture.info.get(k))}
@@ -257,11 +262,11 @@ def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has n
 def salvage(
     file: Path | str | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS
 ) -> tuple[Photo, Plane]:
-    """Read a file that may be truncated: the photo, and a mask of its missing pixels.
+    """Read a file that may be truncated; returns the photo and a mask of its missing pixels.
 
     The mask is (H, W) on the grid of the upright photo: 1 where pixels are missing, 0 elsewhere.
-    Raises ImageReadError if no pixel can be decoded, and for a damaged file that is not JPEG or
-    PNG.
+    `name` is used in messages instead of the path. Raises ImageReadError if no pixel can be
+    decoded, and for a damaged file that is neither JPEG nor PNG.
     """
     data = file if isinstance(file, bytes) else read_bytes(file)
     name = one_line(name or (file if not isinstance(file, bytes) else "image"))

@@ -81,7 +81,7 @@ ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF tag; its values that swap wid
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Format of a picture file (a key of TITLES), and width and height in px when upright."""
+    """Format of a picture file, such as "jpeg"; width and height in px of the upright picture."""
 
     format: str
     width: int
@@ -95,12 +95,12 @@ def is_picture_name(path: Path | str) -> bool:
 
 
 def usual_suffix(format: str) -> str:
-    """The usual suffix of a format, such as ".jpg"; ".png" for a format that cannot be written."""
+    """The usual suffix of a format: ".jpg" for "jpeg"; ".png" if the format cannot be written."""
     return next((suffix for suffix, one in SUFFIXES.items() if one == format), ".png")
 
 
 def format_of_bytes(head: bytes) -> str:
-    """The format (a key of TITLES) recognised from a file's first bytes; "" if none is."""
+    """The format, such as "jpeg", recognised from a file's first bytes; "" if it is unknown."""
     for start, format in STARTS.items():
         if head.startswith(start):
             return format
@@ -113,7 +113,7 @@ def format_of_bytes(head: bytes) -> str:
 
 
 def format_of_file(path: Path) -> str:
-    """The format (a key of TITLES) of a file, by its first bytes; "" if unknown or unreadable."""
+    """The format, such as "jpeg", by a file's first bytes; "" if it is unknown or unreadable."""
     try:
         with path.open("rb") as file:
             return format_of_bytes(file.read(HEAD))
@@ -122,7 +122,7 @@ def format_of_file(path: Path) -> str:
 
 
 def kind_of(head: bytes) -> str:
-    """A phrase for error messages: what a file's first bytes are, and what the user should do."""
+    """What a file of unknown format is, and what to do, such as "a ZIP file; save it as PNG"."""
     if not head:
         return "an empty file; get another copy"
     for start, kind in OTHERS.items():
@@ -156,7 +156,7 @@ def header_of(file: Path | bytes | BinaryIO) -> Header:
 def format_and_exif(path: Path) -> tuple[str, PillowImage.Exif]:
     """Read the format and the EXIF tags of a picture file, without decoding its pixels.
 
-    Raises ImageReadError as `header_of` does.
+    Raises ImageReadError if the file is not a picture or its header is damaged.
     """
     format = header_of(path).format
     with path.open("rb") as file:
@@ -194,7 +194,7 @@ def _upright(width: int, height: int, exif: PillowImage.Exif) -> tuple[int, int]
 
 
 def _png_exif(file: BinaryIO, _: str) -> PillowImage.Exif:
-    """The EXIF of a PNG. Pillow would decode the pixels to find an eXIf chunk behind them."""
+    """The EXIF of a PNG. Pillow would have to decode the pixels to find EXIF behind them."""
     exif, position = PillowImage.Exif(), 8
     while len(head := _at(file, position, 8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -211,7 +211,7 @@ def _at(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _tiff_size(file: BinaryIO, _: str) -> tuple[int, int]:
-    """Upright size of a TIFF's full-size page; Pillow cannot select pages or read every BigTIFF."""
+    """(width, height) of a TIFF's full-size page when upright; Pillow cannot select that page."""
     from verax.image.tiff import HEIGHT, WIDTH, main_page
 
     page = main_page(file.read())[1]
@@ -231,7 +231,7 @@ def _exif_by_pillow(file: BinaryIO, format: str) -> PillowImage.Exif:
 
 
 def _opened(file: BinaryIO, format: str) -> ImageFile:
-    """Open a file with Pillow's class of the format; `PIL.Image.open` has its own pixel limit."""
+    """Open a file with Pillow's class for its format, without the pixel limit of `Image.open`."""
     return CLASSES[format](file)
 
 

@@ -47,7 +47,7 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress warnings while a header is parsed. Warning filters are global, hence the lock."""
+    """Suppress warnings in a `with` block, in one thread at a time: warning filters are global."""
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -88,24 +88,24 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
         )
     if picture.mode not in MODES:
         raise ImageReadError(
-            f"expected a grey, RGB or CMYK picture, got {picture.mode}; convert it to RGB"
+            f"expected a grey, RGB or CMYK JPEG, got colour model {picture.mode}; convert it to RGB"
         )
 
 
 def _is_complete(layout: Segments) -> bool:
-    """Whether the scans cover all coefficients; True for codings for which this is not checked."""
+    """Whether the scans cover all coefficients; True if not Huffman-coded, which is not checked."""
     kind, complete = _coverage(layout)
     return complete or kind not in HUFFMAN
 
 
 def _may_end_early(layout: Segments) -> bool:
-    """Whether every scan has begun, so that only the pixels can show if the last one is cut."""
+    """Whether the headers of all scans are there, so that only the last scan's data can be cut."""
     kind, complete = _coverage(layout)
     return complete and kind in HUFFMAN
 
 
 def _coverage(layout: Segments) -> tuple[int, bool]:
-    """The marker of the frame (0: none), and whether the scans cover all bits of coefficients."""
+    """The marker of the frame (0: none), and whether the scans cover every bit of coefficients."""
     frame = next(((m, b) for m, b in layout.segments if m in (*HUFFMAN, 0xC9, 0xCA)), None)
     if frame is None or len(frame[1]) < 6:
         return 0, False
@@ -126,9 +126,9 @@ def _coverage(layout: Segments) -> tuple[int, bool]:
 
 
 def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
-    """Decode the file with filler bytes inserted behind its last scan: samples (H, W, C).
+    """Decode the file, with filler bytes inserted behind its last scan, to samples (H, W, C).
 
-    If the last scan is complete, the decoder ignores them.
+    The decoder ignores the filler bytes if the last scan is complete.
     """
     more = RESTARTS if layout.of(0xDD) else FILLER
     end = data[layout.scan_end : layout.end] if layout.ended else b"\xff\xd9"
@@ -136,10 +136,10 @@ def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
 
 
 def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
-    """Decode the intact part of a truncated JPEG file: the samples, and the first missing row.
+    """Decode the intact part of a truncated JPEG file.
 
-    Rows of a progressive file that are there only in coarse form count as present. If no row is
-    missing, the row returned is the height.
+    Returns the samples and the index of the first missing row, or the height if no row is missing.
+    In a progressive file, rows for which only the first scans are there do not count as missing.
     """
     layout = layout_of(data)
     ended = data[: layout.scan_end] + b"\xff\xd9"
@@ -184,7 +184,7 @@ def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
 
 
 def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
-    """The resolution in dpi, (horizontal, vertical), in an EXIF block; None if there is none."""
+    """The resolution (horizontal, vertical) in dpi that an EXIF block states; None if none."""
     block = (exif or b"").removeprefix(EXIF_MARK)
     try:
         layout = tags.layout_of(block)
@@ -194,9 +194,10 @@ def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
 
 
 def write_jpeg(samples: NDArray[Any], metadata: Metadata, *, quality: int) -> bytes:
-    """The bytes of a JPEG file of (H, W, C) 8-bit grey, RGB or CMYK levels, in 4:4:4.
+    """The bytes of a JPEG file of (H, W, C) 8-bit grey, RGB or CMYK levels; quality 1..100.
 
-    XMP too long for one segment (64 kB) is split; EXIF, IPTC or a comment too long is left out.
+    Colour has full resolution (4:4:4). XMP too long for one segment (64 kB) is split into several;
+    EXIF, IPTC or a comment that is too long is left out.
     """
     options: dict[str, Any] = {"icc_profile": metadata.icc} if metadata.icc else {}
     if metadata.dpi:

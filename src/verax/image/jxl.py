@@ -1,6 +1,6 @@
 """JPEG XL: container and header are read here, pixels are coded by libjxl through imagecodecs.
 
-imagecodecs returns samples in the file's own colour space but not which one, so the header is read.
+imagecodecs does not say in which colour space the samples are, so the header is read here, too.
 Source: ISO/IEC 18181-1:2024, annexes A, D and E; part 2 for the container.
 """
 
@@ -35,10 +35,11 @@ NAME: Choice = ((0, 0), (4, 0), (5, 16), (10, 48))
 
 @dataclass(frozen=True, slots=True)
 class JxlHeader:
-    """The fields of a codestream header: size in px when upright, depth, colour (H.273 numbers).
+    """The fields of a codestream header; width and height are those of the upright picture.
 
-    `extra` are the types of the further channels; `transfer_end` is the position of the first bit
-    behind the transfer number, counted from the end of the signature.
+    `primaries` and `transfer` are H.273 codes; `profile`: an ICC profile or chromaticities are used
+    instead. `extra`: types of the channels other than colour, 0 for alpha. `transfer_end`: bits
+    from the end of the signature to the end of the transfer code; 0 without such a code.
     """
 
     width: int
@@ -63,7 +64,7 @@ class Bits:
 
     def take(self, count: int) -> int:
         if count > self.remaining:
-            raise ValueError("the JPEG XL header is cut short")
+            raise ValueError("expected a complete JPEG XL header, got one that is cut short")
         bits = self.value & ((1 << count) - 1)
         self.value >>= count
         self.remaining -= count
@@ -91,7 +92,6 @@ def header_of(codestream: bytes) -> JxlHeader:
     primaries, transfer, profile, transfer_end = _colour(bits)
     size = (height, width) if turned else (width, height)
     associated = any(kind == ALPHA and joined for kind, joined in channels)
-    kinds = tuple(kind for kind, _ in channels)
     return JxlHeader(
         *size,
         bits=depth,
@@ -101,7 +101,7 @@ def header_of(codestream: bytes) -> JxlHeader:
         transfer=transfer,
         transfer_end=transfer_end,
         profile=profile,
-        extra=kinds,
+        extra=tuple(kind for kind, _ in channels),
         premultiplied=associated,
     )
 
@@ -117,7 +117,7 @@ def _size(bits: Bits) -> tuple[int, int]:
 
 
 def _extra_fields(bits: Bits) -> tuple[bool, bool]:
-    """Whether the picture is rotated by 90 or 270 degrees, and whether it is an animation."""
+    """Read the optional fields: whether turned by 90 or 270 degrees, and whether animated."""
     turned = bits.take(3) >= 4
     if bits.flag():
         _size(bits)
@@ -149,7 +149,7 @@ def _depth(bits: Bits) -> tuple[int, bool]:
 
 
 def _channel(bits: Bits) -> tuple[int, bool]:
-    """The type of a further channel, and whether it is alpha that is multiplied into the colour."""
+    """Read an extra channel: its type, and whether it is alpha already multiplied into colour."""
     if bits.flag():
         return ALPHA, False
     kind = bits.choose(ENUM)
@@ -165,8 +165,8 @@ def _channel(bits: Bits) -> tuple[int, bool]:
 
 
 def _colour(bits: Bits) -> tuple[int, int, bool, int]:
-    """H.273 primaries and transfer, whether a profile or chromaticities replace both (then 2, 2),
-    and `transfer_end`."""
+    """Read the colour fields: H.273 primaries and transfer, whether a profile or chromaticities
+    are used instead (both codes are then 2), and the bit behind the transfer code (0: no code)."""
     if bits.flag():
         return 1, 13, False, 0
     by_profile, space = bits.flag(), bits.choose(ENUM)
@@ -206,7 +206,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _inflated(body: bytes) -> bytes:
-    """Decompress a Brotli stream. Raises ImageReadError above MOST_BOX bytes or if damaged."""
+    """Decompress a Brotli stream. Raises ImageReadError if damaged or larger than 16 MB."""
     try:
         return bytes(imagecodecs.brotli_decode(body, out=MOST_BOX))
     except imagecodecs.BrotliError as exc:
@@ -264,13 +264,13 @@ def size_of(head: bytes) -> tuple[int, int]:
         start = min((at for at in (head.find(b"jxlc"), head.find(b"jxlp")) if at >= 0), default=-1)
         begin = head.find(CODESTREAM, start) if start >= 0 else -1
         if begin < 0:
-            raise ValueError("no JPEG XL codestream near the start of the file")
+            raise ValueError("expected a JPEG XL codestream near the file's start, found none")
         header = header_of(head[begin:])
     return header.width, header.height
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """A lossless JPEG XL file of levels (H, W, C): linear light if `metadata.icc`, else sRGB."""
+    """Encode levels (H, W, C), in linear light if `metadata` has a profile, as lossless JPEG XL."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
@@ -286,9 +286,9 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
 
 
 def _labelled_srgb(codestream: bytes) -> bytes:
-    """The codestream with the sRGB curve in its header if it says linear light.
+    """Replace "linear light" by "sRGB" in the header of a codestream; returns the new codestream.
 
-    The encoder says "linear" for every 16-bit picture. Both codes take four bits, the number - 2.
+    The encoder writes "linear light" for all 16-bit pictures. Codes are stored less 2 in four bits.
     """
     header = header_of(codestream)
     if header.transfer != LINEAR:

@@ -46,7 +46,7 @@ def largest(values: Array) -> Array:
 
 
 def peaks(labels: NDArray[np.int32], count: int, values: Array) -> Array:
-    """The maximum of `values` (H, W) in each labelled region, but at least 0: (count,).
+    """An array (count,) of the largest of `values` (H, W) in each region, or 0 if all are negative.
 
     `labels` (H, W) gives the region, 0..count - 1, of each pixel.
     """
@@ -70,8 +70,8 @@ def to_srgb(linear: NDArray[Number]) -> NDArray[Number]:
 def resize(array: Array, size: tuple[int, int]) -> Array:
     """Resize an array (H, W) or (H, W, C) to `size` (width, height).
 
-    Area averaging if neither side grows, otherwise cubic interpolation, which may overshoot the
-    range of the values. If the size is already right, the array itself is returned.
+    Uses area averaging if neither side grows, otherwise cubic interpolation, which may overshoot
+    the range of the values. If the size is already right, the array itself is returned.
     """
     if (array.shape[1], array.shape[0]) == size:
         return array
@@ -82,7 +82,7 @@ def resize(array: Array, size: tuple[int, int]) -> Array:
 
 
 def resize_picture(picture: Array, size: tuple[int, int]) -> Array:
-    """Resize a picture or plane in [0, 1] to `size` (width, height), clipped to [0, 1]."""
+    """Resize a picture or plane in [0, 1] to `size` (width, height), and clip it to [0, 1]."""
     resized = resize(picture, size)
     return picture if resized is picture else np.clip(resized, 0.0, 1.0)
 
@@ -95,7 +95,7 @@ def reduced(array: Array, side: int) -> Array:
 
 
 def ramp(value: float, none: float, full: float) -> float:
-    """Map `value` linearly to [0, 1]: 0 at `none`, 1 at `full`, clipped outside."""
+    """Map `value` linearly so that `none` gives 0 and `full` gives 1; clip the result to [0, 1]."""
     return float(np.clip((value - none) / (full - none), 0.0, 1.0))
 
 
@@ -117,10 +117,10 @@ def wide_blur(array: Array, sigma: float) -> Array:
 
 
 def noise_response(array: Array) -> Array:
-    """Absolute response of each pixel to Immerkaer's noise mask: "Fast noise variance estimation".
+    """Absolute response of each pixel to a mask that takes second differences along both axes.
 
-    The mask (1996) takes second differences along both axes, which cancel smooth structure. White
-    noise of standard deviation s gives responses with mean s * sqrt(2 / pi) and median 0.6745 s.
+    Smooth structure gives no response. White noise of standard deviation s gives responses of mean
+    s * sqrt(2 / pi) and median 0.6745 s (Immerkaer, "Fast noise variance estimation", 1996).
     """
     return np.asarray(np.abs(cv2.filter2D(array, -1, NOISE_MASK)), np.float32)
 
@@ -128,8 +128,8 @@ def noise_response(array: Array) -> Array:
 def noise_level(plane: Array) -> float:
     """Estimate the standard deviation of the noise in a luma plane, in the plane's own unit.
 
-    The median `noise_response` is taken per block, then the lower quartile of the blocks, which
-    excludes textured blocks.
+    It is estimated in blocks, from the median response to Immerkaer's noise mask. The result is the
+    lower quartile of the blocks, because texture raises the response.
     """
     response = noise_response(plane)[2:-2, 2:-2]
     block = max(8, min(response.shape) // 16)
@@ -142,10 +142,10 @@ def noise_level(plane: Array) -> float:
 def guided_filter(
     guide: Array, plane: Array, radius: int, epsilon: float, border: int = cv2.BORDER_REFLECT
 ) -> Array:
-    """Smooth a plane (H, W) but keep edges that the grey `guide` (H, W) has: a guided filter.
+    """Smooth a plane (H, W) by a guided filter, which keeps edges that the `guide` (H, W) has.
 
-    He, Sun, Tang, "Guided image filtering" (TPAMI 2013). Windows are 2 radius + 1 px wide; edges of
-    the guide with a local variance well above `epsilon` are kept.
+    Windows are 2 * radius + 1 px wide. Edges are kept where the guide's local variance is well
+    above `epsilon`. `border` is OpenCV's border type. Source: He, Sun and Tang, TPAMI 35(6), 2013.
     """
 
     def mean(x: Array) -> Array:
@@ -160,9 +160,9 @@ def guided_filter(
 
 
 def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
-    """Call `work` with the slice of rows of each stripe of an array (H, W, ...), on two threads.
+    """Cut an array of this shape (H, W, ...) into stripes, and call `work` with each one's rows.
 
-    Every stripe but the last has an even number of rows.
+    Two threads are used. Every stripe but the last has an even number of rows.
     """
     rows = 2 * max(1, STRIPE // (2 * shape[1]))
     stripes = [slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows)]
@@ -175,11 +175,11 @@ def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """The grid of a picture that was enlarged by repeating its pixels.
+    """Where the original pixels lie in a picture that was enlarged by repeating them.
 
     Attributes:
-        period: px per original pixel, along both axes.
-        borders: (x, y) of the first border between original pixels.
+        period: width and height of an original pixel, in px of the enlarged picture.
+        borders: (x, y) of the first borders between original pixels, in px.
     """
 
     period: float
@@ -190,7 +190,7 @@ def repeats_of(picture: Array) -> Repeats | None:
     """Detect whether a picture (H, W, 3) was enlarged by repeating its pixels; None if not.
 
     Such a picture changes only at the borders of its original pixels, so its mean gradients along
-    both axes are periodic peaks. Periods below 2.5 px or above 24 px are not detected.
+    both axes have periodic peaks. Periods below 2.5 px or above 24 px are not detected.
     """
     grey = luma(picture)
     along = [grey[:: max(1, len(grey) // SAMPLED)], grey[:, :: max(1, grey.shape[1] // SAMPLED)].T]
@@ -213,9 +213,10 @@ def repeats_of(picture: Array) -> Repeats | None:
 
 
 def _residual(grey: Array, repeats: Repeats) -> float:
-    """Error of rebuilding a plane (H, W) by repeating pixels, relative to interpolating them.
+    """How well a plane (H, W) is explained by repeated pixels; well below 1 if it consists of them.
 
-    Well below 1 if the plane was enlarged by repeating pixels.
+    This is the RMS error of enlarging the original pixels by repeating them, divided by the error
+    of enlarging them by cubic interpolation.
     """
     small, xs, ys = _former(grey, repeats)
     rough, fine = (
@@ -226,9 +227,10 @@ def _residual(grey: Array, repeats: Repeats) -> float:
 
 
 def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
-    """Fourier spectrum (length // 2 + 1,) of the mean absolute gradient along the rows.
+    """Fourier spectrum (length // 2 + 1,) of the horizontal gradient of `rows`, averaged over them.
 
-    At the frequency of perfectly repeated pixels the amplitude is 1.
+    `length` is that of the transform. At the frequency of perfectly repeated pixels the amplitude
+    is 1.
     """
     gradient = np.abs(np.diff(rows, axis=1)).mean(0, dtype=np.float64)
     gradient *= np.hanning(len(gradient))
@@ -247,9 +249,9 @@ def interpolated(picture: Array, repeats: Repeats) -> Array:
 def _former(
     picture: Array, repeats: Repeats
 ) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
-    """The picture before its pixels were repeated, with a margin of one pixel on each side.
+    """The small picture before its pixels were repeated, with a margin of one pixel on each side.
 
-    Also the x of each column and the y of each row of `picture` on the grid of that small picture.
+    Also returns where each column (x) and each row (y) of `picture` lies in the small picture.
     """
     period, inner = repeats.period, max(1, int(0.6 * repeats.period))
     sides = picture.shape[1::-1]
@@ -265,7 +267,7 @@ def _former(
 
 
 def _sampled(picture: Array, xs: NDArray[np.float64], ys: NDArray[np.float64], how: int) -> Array:
-    """Sample a picture at columns `xs` and rows `ys` with the OpenCV interpolation `how`."""
+    """Sample a picture at columns `xs` and rows `ys` (px) with the OpenCV interpolation `how`."""
     columns, rows = (np.asarray(v, np.float32) for v in np.meshgrid(xs, ys))
     border = cv2.BORDER_REPLICATE
     return np.asarray(cv2.remap(picture, columns, rows, how, borderMode=border), np.float32)

@@ -1,4 +1,4 @@
-"""Removal of positions and names of places from a photo's metadata, in any schema.
+"""Removal of positions and names of places from a photo's metadata.
 
 Properties of EXIF, XMP and IPTC are recognised by name and by value. The bytes of the written file
 are then searched once more (`has_place`).
@@ -56,7 +56,7 @@ NAMES_LEFT = re.compile(
 
 
 def names_a_place(name: str) -> bool:
-    """Whether the local name of a metadata property, such as "GPSLatitude", means a place."""
+    """Whether a metadata property of this name, such as "GPSLatitude", states a place."""
     if PARTS.search(name):
         return True
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
@@ -88,9 +88,9 @@ def without_places(photo: Photo) -> Photo:
 
 
 def _exif(exif: bytes) -> tuple[bytes | None, list[str]]:
-    """An EXIF block rebuilt without GPS, places and maker notes (None if it cannot be parsed).
+    """Rebuild an EXIF block without GPS, places and maker notes, so that no old bytes are left.
 
-    Also the removed values as texts. Rebuilding leaves no old bytes between the values.
+    Returns the new block and the removed values as texts; (None, []) if it cannot be parsed.
     """
     block = exif.removeprefix(EXIF_MARK)
     removals: list[str] = []
@@ -123,7 +123,10 @@ def _as_text(tag: int, raw: bytes) -> str:
 
 
 def _decimals(gps: "tuple[int, int, bytes] | tags.Tree", order: str) -> list[str]:
-    """Latitudes and longitudes of a GPS directory as texts in decimal degrees, without signs."""
+    """Latitudes and longitudes of a GPS directory as texts in decimal degrees, without signs.
+
+    `order` is the byte order, "<" or ">".
+    """
     degrees = []
     for tag in (2, 4, 20, 22):
         value = None if isinstance(gps, tuple) else gps.get(tag)
@@ -155,7 +158,7 @@ def _iim(block: bytes) -> tuple[bytes | None, list[str]]:
 
 
 def _digits(texts: list[str]) -> set[bytes]:
-    """The decimal numbers in texts, cut to four decimals, to find copies with other precision."""
+    """The numbers in texts, cut to four decimals, to find copies with more or fewer decimals."""
     numbers = re.findall(r"\d{1,3}\.\d{4,}", " ".join(texts))
     return {number[: number.index(".") + 5].encode() for number in numbers}
 
@@ -163,7 +166,7 @@ def _digits(texts: list[str]) -> set[bytes]:
 def has_place(data: bytes, photo: Photo | None = None) -> bool:
     """Whether the bytes of a written picture file still say where the photo was taken.
 
-    `photo` is the photo before removal: the digits of its coordinates are searched for, too.
+    `photo` is the photo before the removal; the digits of its coordinates are searched for, too.
     """
     known = photo.metadata if photo is not None else Metadata()
     removals = [
@@ -178,7 +181,7 @@ def has_place(data: bytes, photo: Photo | None = None) -> bool:
 
 
 def _parts(data: bytes) -> list[bytes]:
-    """The parts of a file's bytes that can hold metadata: everything except PNG or JPEG pixels."""
+    """The parts of a file that can hold metadata: in PNG and JPEG, everything except the pixels."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         parts, position = [], 8
         while position + 12 <= len(data):
@@ -194,9 +197,9 @@ def _parts(data: bytes) -> list[bytes]:
 
 
 def _inflated(body: bytes) -> bytes:
-    """The decompressed text of a PNG chunk, decoded to bytes if it is a hexadecimal profile.
+    """Decompress the text in a PNG chunk; b"" if nothing in the chunk is compressed.
 
-    Empty if nothing in the chunk is compressed.
+    A profile that is written as lines of hexadecimal digits is decoded to its bytes.
     """
     start = body.find(b"\x78", body.find(b"\0"))
     try:
@@ -211,7 +214,7 @@ def _inflated(body: bytes) -> bytes:
 
 
 def _has_gps(data: bytes) -> bool:
-    """Whether a file has GPS data in EXIF, read independently by Pillow.
+    """Whether Pillow, as a second and independent reader, finds GPS data in a file's EXIF.
 
     If Pillow cannot read the file, every byte sequence that looks like an EXIF block is checked.
     """

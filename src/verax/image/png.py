@@ -47,8 +47,8 @@ class PngHeader:
     interlaced: int
 
     def passes(self) -> Iterator[tuple[tuple[int, int, int, int], int, int, int]]:
-        """For each pass with pixels: (first column, first row, column step, row step), number of
-        columns, of rows, and of bytes in the pixel stream."""
+        """Yield for each interlacing pass with pixels: (first column, first row, column step, row
+        step), number of columns, number of rows, and number of bytes in the pixel stream."""
         for steps in PASSES if self.interlaced else WHOLE:
             left, top, across, down = steps
             columns, rows = -(-(self.width - left) // across), -(-(self.height - top) // down)
@@ -83,9 +83,10 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
-    """Decode the intact rows of a truncated PNG, the others black; also the first missing row.
+    """Decode the intact rows of a truncated PNG; all samples of the other rows are 0.
 
-    Raises ImageReadError if it is interlaced, because then every row misses pixels.
+    Also returns the index of the first missing row. Raises ImageReadError for an interlaced PNG,
+    because in it every row misses pixels.
     """
     parts: dict[bytes, list[bytes]] = {}
     for kind, body in _chunks(data, cut=True):
@@ -108,7 +109,10 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
 
 
 def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:
-    """The pixel stream, decompressed as far as it is intact, at most `most` bytes."""
+    """Decompress the pixel stream as far as it is intact, to at most `most` bytes.
+
+    `parts` are the bodies of the chunks by type.
+    """
     inflate, stream = zlib.decompressobj(), b""
     for body in parts.get(b"IDAT", []):
         try:
@@ -149,7 +153,10 @@ def _header(body: bytes) -> PngHeader:
 
 
 def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
-    """The levels (H, W, C); each pass of an interlaced PNG is decoded as a separate picture."""
+    """Decode the bodies of the chunks, by type, to levels (H, W, C).
+
+    Each pass of an interlaced PNG is decoded as a separate picture.
+    """
     stream, around = _stream(header, parts), _around(header, parts)
     decoded, start = [], 0
     for steps, columns, rows, size in header.passes():
@@ -191,7 +198,7 @@ def _around(header: PngHeader, parts: dict[bytes, list[bytes]]) -> list[tuple[by
 
 
 def _palette(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
-    """The palette as RGB bytes, filled up with black to the number of indices of the depth."""
+    """The palette as RGB bytes, with black for indices that the bit depth allows but it lacks."""
     palette = first(parts, b"PLTE") or b""
     if not palette or len(palette) % 3:
         raise ImageReadError(

@@ -1,4 +1,4 @@
-"""Metadata in the segments of a JPEG file and the chunks of a PNG file, and data behind a JPEG.
+"""Metadata in the segments of a JPEG file and the chunks of a PNG file, and data after a JPEG.
 
 Sources: ITU-T T.81; XMP specification, part 3; CIPA DC-007 (multi-picture format); PNG
 specification, third edition (W3C, 2025). IPTC, and EXIF in older files, are stored in PNG in the
@@ -48,8 +48,8 @@ class Segments:
 
     Attributes:
         segments: (marker, body) of each segment.
-        scan_end: offset in the file behind the data of the last scan.
-        end: offset behind the picture.
+        scan_end: offset in the file just behind the data of the last scan.
+        end: offset in the file just behind the picture.
         ended: whether the picture ends with an end marker (EOI).
     """
 
@@ -59,7 +59,7 @@ class Segments:
     ended: bool
 
     def of(self, marker: int, mark: bytes = b"") -> list[bytes]:
-        """The bodies of segments with this marker that begin with `mark`, which is cut off."""
+        """The bodies, less `mark`, of the segments with this marker that begin with `mark`."""
         return [b[len(mark) :] for m, b in self.segments if m == marker and b.startswith(mark)]
 
 
@@ -82,7 +82,10 @@ def layout_of(data: bytes) -> Segments:
 
 
 def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
-    """The XMP packet, merged with its extension (None: no packet), and descriptions of losses."""
+    """The XMP packet of a JPEG file, merged with its extension; None if there is no packet.
+
+    Also returns what is lost, in words: [] or that the extended XMP is missing or damaged.
+    """
     packet = next(iter(layout.of(APP1, XMP_MARK)), None)
     pieces: dict[bytes, dict[int, bytes]] = {}
     for body in layout.of(APP1, EXTENSION_MARK):
@@ -101,7 +104,7 @@ def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
 
 
 def unknown_blocks(layout: Segments) -> list[str]:
-    """Descriptions of the application segments of a JPEG file that Verax does not know."""
+    """The application segments of a JPEG file that Verax does not keep, as "a block APP4 name"."""
     names = []
     for marker, body in layout.segments:
         if APP0 <= marker < APP0 + 16 and not body.startswith(KNOWN):
@@ -111,7 +114,7 @@ def unknown_blocks(layout: Segments) -> list[str]:
 
 
 def behind(data: bytes, layout: Segments) -> list[str]:
-    """Descriptions of what a JPEG file holds beside its first picture, such as "a video"."""
+    """What a JPEG file holds besides its first picture, in words such as "a video"."""
     rest = data[layout.end :].strip(b"\0\r\n")
     iso_map = bool(layout.of(0xE2, b"urn:iso:std:iso:ts:21496"))
     parts = []
@@ -171,7 +174,7 @@ def _inflate(body: bytes) -> bytes | None:
 
 
 def metadata_fields(parts: Parts) -> dict[str, Any]:
-    """The metadata in the chunks of a PNG, as keyword arguments of `verax.image.contract.Raw`."""
+    """The metadata in the chunks of a PNG, as keyword arguments for the class `Raw`."""
     texts, profiles = _texts(parts)
     return {
         "icc": _profile(parts),
@@ -207,9 +210,9 @@ def _is_packet(kind: bytes, body: bytes) -> bool:
 def _texts(
     parts: Parts,
 ) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
-    """(type, body) of text chunks; and EXIF, XMP and IPTC that other programs store as texts.
+    """Split the text chunks of a PNG into texts, and metadata that programs store in text chunks.
 
-    The second part is the bytes by name: b"exif", b"xmp", b"iptc".
+    Returns the texts as (type, body), and the metadata by name: b"exif", b"xmp" or b"iptc".
     """
     texts, profiles = [], {}
     for kind in TEXTS:
@@ -231,7 +234,7 @@ def _texts(
 
 
 def _raw_profile(text: bytes) -> bytes:
-    """Decode a hexadecimal profile: its name, its length, then digits; b"" if malformed."""
+    """Decode lines with a profile's name, its length, and hexadecimal digits; b"" if malformed."""
     lines = text.strip().split(b"\n", 2)
     try:
         return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""

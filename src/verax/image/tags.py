@@ -49,7 +49,7 @@ class TagLayout:
 
 @dataclass(frozen=True, slots=True)
 class TagEntry:
-    """A directory entry: field type, number of values, its offset, and its value's offset, size."""
+    """A directory entry: field type, number of values, own offset, the values' offset and size."""
 
     kind: int
     count: int
@@ -60,9 +60,9 @@ class TagEntry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory: its entries by tag, the offset of the next directory (0: none), its own offsets.
+    """A directory: entries by tag, offset of the next directory (0: none), own start and end.
 
-    `outside` are tags without entry, because their value would lie behind the end of the block.
+    `outside` are tags without an entry, because their value would lie behind the end of the block.
     """
 
     entries: Mapping[int, TagEntry]
@@ -82,7 +82,7 @@ def layout_of(block: Block) -> TagLayout:
     """Read the header of a TIFF file or EXIF block. Raises ValueError if it has none."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None or len(block) < 8:
-        raise ValueError("expected a TIFF header")
+        raise ValueError("expected a TIFF header that starts with II or MM, got other data")
     (version,) = struct.unpack_from(f"{order}H", block, 2)
     if version == 42:
         return TagLayout(order, False, struct.unpack_from(f"{order}I", block, 4)[0])
@@ -99,12 +99,12 @@ def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
     head, body, tail = ("Q", "HHQQ", "Q") if layout.big else ("H", "HHII", "I")
     order, inline = layout.order, 8 if layout.big else 4
     if offset <= 0 or offset + struct.calcsize(order + head) > len(block):
-        raise ValueError(f"expected a tag directory within {len(block)} bytes, got offset {offset}")
+        raise ValueError(f"expected a tag directory within {len(block)} bytes, got one at {offset}")
     (count,) = struct.unpack_from(order + head, block, offset)
     first, step = offset + struct.calcsize(order + head), struct.calcsize(order + body)
     end = first + count * step
     if count > MOST_ENTRIES or end > len(block):
-        raise ValueError(f"a tag directory claims {count} entries in {len(block)} bytes")
+        raise ValueError(f"expected tags that fit into {len(block)} bytes, got {count} tags")
     entries, outside = {}, list[int]()
     for position in range(first, end, step):
         tag, kind, number, start = struct.unpack_from(order + body, block, position)
@@ -116,14 +116,14 @@ def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
         else:
             outside.append(tag)
     if sum(entry.size for entry in entries.values()) > len(block):
-        raise ValueError(f"the tag directory at byte {offset} claims more bytes than there are")
+        raise ValueError(f"expected values of at most {len(block)} bytes, the tags state more")
     has_next = end + inline <= len(block)
     following = struct.unpack_from(order + tail, block, end)[0] if has_next else 0
     return Directory(entries, following, offset, end + inline if has_next else end, tuple(outside))
 
 
 def numbers(block: Block, entry: TagEntry | None, layout: TagLayout) -> tuple[int, ...]:
-    """The unsigned integers of an entry (two for each rational); () for None and other types."""
+    """The unsigned integers of an entry (two for a rational); () if None or of another type."""
     if entry is None or entry.kind not in CODE or entry.count > MOST_VALUES:
         return ()
     code = CODE[entry.kind]
@@ -145,9 +145,10 @@ def chain(block: bytearray, layout: TagLayout) -> list[Directory]:
 def tree(
     block: Block, offset: int, layout: TagLayout, *, only: Collection[int] | None = None
 ) -> Tree:
-    """Read the directory at `offset` with its EXIF, GPS and interoperability directories as a tree.
+    """Read the directory at `offset` and, nested in it, its EXIF, GPS and interoperability ones.
 
-    `only` limits the tags of the directory at `offset`. Field types of BigTIFF are left out.
+    Returns (field type, count, raw value) by tag, and the same for a nested directory. `only`: the
+    tags to be read of the outer directory. Field types of BigTIFF are left out.
     """
     return _tree(block, offset, layout, only, depth=0)
 
@@ -169,8 +170,8 @@ def _tree(
     return tree
 
 
-def serialise(tags: Tree, *, order: str, base: int, following: int = 0) -> bytes:
-    """The bytes of a TIFF directory with its values and children, to be placed at offset `base`."""
+def serialise(tags: Tree, *, order: str, base: int) -> bytes:
+    """The bytes of a TIFF directory, its values and nested directories, for the offset `base`."""
     end = base + 2 + 12 * len(tags) + 4
     entries, values = b"", b""
     for tag, value in sorted(tags.items()):
@@ -188,7 +189,7 @@ def serialise(tags: Tree, *, order: str, base: int, following: int = 0) -> bytes
         values += b"\0" * (len(values) % 2)  # values begin on even offsets
         entries += struct.pack(f"{order}HHI", tag, kind, count) + field
     head = struct.pack(f"{order}H", len(tags))
-    return head + entries + struct.pack(f"{order}I", following) + values
+    return head + entries + bytes(4) + values  # the four bytes: no directory follows
 
 
 def block_of(tags: Tree, *, order: str) -> bytes:
@@ -198,7 +199,7 @@ def block_of(tags: Tree, *, order: str) -> bytes:
 
 
 def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, float] | None:
-    """The resolution (horizontal, vertical) in dots per inch of a directory; None if not stated."""
+    """The resolution (horizontal, vertical) in dpi that a directory states; None if it does not."""
     entries = directory.entries
     (unit, *_) = numbers(block, entries.get(RESOLUTION_UNIT), layout) or (2,)
     across, down = (numbers(block, entries.get(tag), layout) for tag in (X_DPI, Y_DPI))
@@ -209,7 +210,7 @@ def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, f
 
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
-    """The IPTC IIM in a Photoshop block (None: none); whether it has more, which is not kept."""
+    """The IPTC IIM in a Photoshop block (None: none), and whether other contents are lost."""
     iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:
@@ -232,7 +233,7 @@ def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def photoshop(iim: bytes) -> bytes:
-    """A Photoshop block, without its prefix "Photoshop 3.0", whose only resource is this IPTC."""
+    """A Photoshop block, without the prefix "Photoshop 3.0", that holds only this IPTC IIM."""
     head = RESOURCE + struct.pack(">HHI", IIM, 0, len(iim))
     return head + iim + b"\0" * (len(iim) % 2)
 
@@ -242,7 +243,7 @@ def records(iim: bytes) -> list[Record]:
     sets, position = [], 0
     while position < len(iim) and iim[position : position + 1] == b"\x1c":
         if position + 5 > len(iim):
-            raise ValueError("an IPTC data set is cut short")
+            raise ValueError(f"expected a whole IPTC data set at byte {position}, got a part of it")
         record, number, size = struct.unpack_from(">BBH", iim, position + 1)
         position += 5
         if size & 0x8000:  # the length of the length
@@ -250,11 +251,11 @@ def records(iim: bytes) -> list[Record]:
             size = int.from_bytes(iim[position : position + extended])
             position += extended
         if position + size > len(iim):
-            raise ValueError("an IPTC data set is longer than its block")
+            raise ValueError(f"expected {size} bytes of IPTC data at byte {position}, got fewer")
         sets.append((record, number, iim[position : position + size]))
         position += size
     if iim[position:].strip(b"\0"):
-        raise ValueError("expected IPTC data sets to the end of the block, got other data")
+        raise ValueError(f"expected an IPTC data set or the end at byte {position}, got other data")
     return sets
 
 
@@ -262,17 +263,14 @@ def iim_of(sets: list[Record]) -> bytes:
     """The bytes of an IPTC IIM block with these data sets."""
     block = b""
     for record, number, body in sets:
-        size = (
-            struct.pack(">H", len(body))
-            if len(body) < 0x8000
-            else struct.pack(">HI", 0x8004, len(body))
-        )
+        long = len(body) >= 0x8000
+        size = struct.pack(">HI", 0x8004, len(body)) if long else struct.pack(">H", len(body))
         block += struct.pack(">BBB", 0x1C, record, number) + size + body
     return block
 
 
 def upright(iim: bytes, turn: int) -> bytes | None:
-    """IPTC IIM for a picture turned by EXIF orientation `turn`, no previews; None if damaged."""
+    """IPTC IIM, less previews, for a picture turned by EXIF orientation `turn`; None if damaged."""
     try:
         sets = records(iim)
     except (ValueError, struct.error):
@@ -287,7 +285,10 @@ def upright(iim: bytes, turn: int) -> bytes | None:
 
 
 def without_places(iim: bytes, is_a_place: Callable[[str], bool]) -> tuple[bytes | None, list[str]]:
-    """IPTC IIM without places (None if nothing is left), and the texts of the removed data sets."""
+    """IPTC IIM without places (None if nothing is left), and the texts of the removed data sets.
+
+    `is_a_place` says whether a text names a place; some data sets always do.
+    """
     sets: list[Record] = []
     removals: list[str] = []
     for record, number, body in records(iim):

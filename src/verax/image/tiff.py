@@ -87,7 +87,7 @@ def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def main_page(data: bytes) -> tuple[int, Page]:
-    """Index and tags of the only full-size page: not a thumbnail, pyramid level or mask.
+    """The only full-size page, that is, no thumbnail, pyramid level or mask: its index, and tags.
 
     Raises ImageReadError if there is none or more than one.
     """
@@ -188,16 +188,16 @@ def _decode(page: Page, index: int) -> NDArray[Any]:
 def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Select the colour channels and one alpha channel, if any.
 
-    Returns (H, W, C) samples, and UNASSOCIATED or ASSOCIATED for straight or premultiplied alpha,
-    0 for none.
+    Returns (H, W, C) samples, and the kind of alpha: 0 for none, ASSOCIATED (premultiplied) or
+    UNASSOCIATED (straight).
     """
     if page.number(PHOTOMETRIC) == PALETTE:
         return _look_up(page, samples[..., 0]), 0
     count = CHANNELS[MODELS[page.number(PHOTOMETRIC)]]
     if samples.shape[2] < count:
         raise ImageReadError(
-            f"expected {count} samples per pixel, got {samples.shape[2]}; the file is damaged: get "
-            "another copy"
+            f"expected {count} samples per pixel or more for its colour model, got "
+            f"{samples.shape[2]}; the file is damaged: get another copy"
         )
     if samples.shape[2] == count:
         return samples, 0
@@ -208,9 +208,9 @@ def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
 
 def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
-    """Look up palette indices (H, W): 8-bit RGB levels (H, W, 3).
+    """Replace palette indices (H, W) by their RGB levels 0..255 (H, W, 3).
 
-    Some writers store levels in 16 bits, others in 8 bits.
+    Palettes hold 16-bit levels, but some writers store 8-bit levels in them.
     """
     table = np.array(page.numbers(COLORMAP), np.uint16)
     if table.size % 3 or table.size // 3 <= int(indices.max()):
@@ -224,13 +224,13 @@ def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
 
 
 def _iim(page: Page) -> bytes | None:
-    """IPTC IIM from its own tag, or else from the Photoshop block; None if there is none."""
+    """The IPTC IIM of a page, from its own tag or else from the Photoshop block; None: none."""
     own = page.raw(IPTC) or b""
     return own if own.strip(b"\0") else tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
 
 
 def _lost(page: Page, channels: int) -> tuple[str, ...]:
-    """Descriptions of the parts of a page that are not kept; `channels` is the number kept."""
+    """What a page holds and is not kept, in words; `channels`: how many channels are kept."""
     parts = ["Photoshop layers"] if page.raw(LAYERS) else []
     if tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[1]:
         parts.append("Photoshop resources such as paths")
@@ -277,8 +277,8 @@ def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes
 def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
     """The header of an EXIF block, and the tags in it that describe the picture.
 
-    The values are in the byte order of the header. Without a usable block, the header says little
-    endian and there are no tags.
+    The values of the tags are in the byte order that the header states. Without a usable block, the
+    byte order is little endian and there are no tags.
     """
     try:
         layout = tags.layout_of(exif or b"")
@@ -288,7 +288,7 @@ def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
 
 
 def _with_tags(plain: bytes, described: Mapping[int, Any]) -> bytes:
-    """The TIFF file `plain` with a new directory at its end: the old tags and `described`."""
+    """The TIFF file `plain` with a new directory at its end, of its old tags and of `described`."""
     layout = tags.layout_of(plain)
     merged = {**tags.tree(plain, layout.first, layout), **described}
     base = len(plain) + len(plain) % 2

@@ -1,7 +1,7 @@
 """Updates metadata that hold positions or sizes in px when a picture is turned or resized.
 
-These are regions, subject areas, sizes and resolutions. `turn` is an EXIF orientation, 1..8: the
-turn from the stored to the upright picture. Sources: EXIF 2.32 (CIPA DC-008), MWG guidelines 2.0
+These are regions, subject areas, sizes and resolutions. `turn` is the EXIF orientation, 1..8, by
+which the stored picture is turned upright. Sources: EXIF 2.32 (CIPA DC-008), MWG guidelines 2.0
 (regions), IPTC photo metadata 2023.2 (image regions).
 """
 
@@ -38,9 +38,10 @@ TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 
 
 def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
-    """Turn an EXIF subject area: centre x, y, then nothing, a diameter, or width and height.
+    """Turn an EXIF subject area by the EXIF orientation `turn`; returns the turned area.
 
-    All in px; `size` is (width, height) before turning. Returns the same kind of numbers.
+    The numbers are px: the centre's x and y, then nothing (a point), a diameter (a circle), or
+    width and height (a rectangle). `size` is (width, height) of the picture before turning.
     """
     if len(numbers) < 2:
         return numbers
@@ -51,7 +52,7 @@ def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
 
 
 def turned(packet: bytes, turn: int, size: Size) -> bytes:
-    """The XMP packet for the upright picture; `size` is (width, height) before turning."""
+    """The XMP packet for a picture turned by EXIF orientation `turn`; `size` before turning."""
     document = xmp.parse(packet)
     if document is None:
         return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", packet)
@@ -85,7 +86,7 @@ def _turn_struct(element: Element, turn: int, size: Size) -> None:
 
 
 def _turn_area(fields: Fields, turn: int, size: Size) -> None:
-    """Turn an MWG area in place; its centre and sides are fractions of the sides, or pixels."""
+    """Turn the area of an MWG region in place; it is in px or in fractions of the sides."""
     unit = _get(fields["unit"]) if "unit" in fields else "normalized"
     whole = size if unit.startswith("pixel") else (1.0, 1.0)
     centre = _numbers(f"{_get(fields['x'])} {_get(fields['y'])}")
@@ -98,9 +99,10 @@ def _turn_area(fields: Fields, turn: int, size: Size) -> None:
 
 
 def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
-    """Turn an IPTC region boundary in place: a rectangle, the centre of a circle, or a vertex.
+    """Turn an IPTC region boundary in place: a rectangle, a circle, or one vertex of a polygon.
 
-    `size` is (width, height) of the picture in px; `whole` in the unit of the boundary.
+    `size` is (width, height) of the picture in px before turning, and `whole` the same in the unit
+    of the boundary, so (1, 1) for relative coordinates.
     """
     names = ("rbX", "rbY", "rbW", "rbH")
     values = _numbers(" ".join(_get(fields[name]) for name in names if name in fields))
@@ -116,7 +118,7 @@ def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
 
 
 def _unit(element: Element) -> str:
-    """The unit of an IPTC region boundary, or of the boundary that contains this vertex."""
+    """The unit ("pixel" or "relative") of an IPTC region boundary or of a vertex in one."""
     node: object = element
     while isinstance(node, Element):
         fields = _own_fields(node)
@@ -140,7 +142,8 @@ def _turn_subject(element: Element, turn: int, size: Size) -> None:
 def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]:
     """Turn a rectangle [left, top, width, height]; returns it in the same form.
 
-    `turn` is an EXIF orientation; `whole` is the size of the picture in the rectangle's unit.
+    `turn` is an EXIF orientation. `whole` is (width, height) of the picture before turning, in the
+    rectangle's unit.
     """
     x, y, w, h = rectangle
     cx, cy = MOVES[turn](x + w / 2, y + h / 2, *whole)
@@ -149,7 +152,7 @@ def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]
 
 
 def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
-    """The XMP packet of a picture resized from `old` to `new` (width, height)."""
+    """The XMP packet for a picture resized from `old` to `new` (width, height)."""
     document = xmp.parse(packet)
     if document is None:
         return packet
@@ -175,7 +178,7 @@ def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
 
 
 def _nested_fields(element: Element) -> Fields:
-    """Fields by local name of a structure that is written inside an rdf:Description."""
+    """The fields, by local name, that are written in an rdf:Description inside the element."""
     fields: Fields = {}
     if element.namespaceURI != RDF:
         for child in element.childNodes:

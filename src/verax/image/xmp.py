@@ -38,7 +38,7 @@ Selector = Callable[[str, str, str], bool]  # (namespace, local name, text) -> w
 
 
 def parse(packet: bytes) -> Document | None:
-    """Parse an XMP packet; None if it is malformed, too large, or has a DTD or entities."""
+    """Parse an XMP packet; None if it is malformed, over 1 MiB, or has a DTD or entities."""
     if len(packet) > MOST_XMP:
         return None
     packet = packet.strip(b"\0 \r\n\t")
@@ -83,7 +83,10 @@ def text_of(element: Element) -> str:
 
 
 def remove(document: Document, selects: Selector) -> list[str]:
-    """Remove the elements and attributes for which `selects` is True; returns their texts."""
+    """Remove elements and attributes; returns their texts.
+
+    `selects` says whether to remove one, by its namespace, local name and text.
+    """
     removed = []
     for element in list(elements(document)):
         space, name = element.namespaceURI or "", element.localName or ""
@@ -114,20 +117,20 @@ def attribute_values(element: Element) -> list[str]:
 
 
 def announces(space: str, name: str, _: str) -> bool:
-    """Whether a property describes a gain map, a video or another part of the file not kept."""
+    """Whether a property, by namespace and name, describes a part of the file that is not kept."""
     return bool(ANNOUNCING.search(name)) or space.startswith(ANNOUNCING_SPACES)
 
 
 def shows_the_old_picture(_: str, name: str, __: str) -> bool:
-    """Whether a property holds a thumbnail, by its local name."""
+    """Whether a property with this local name holds a thumbnail."""
     return bool(THUMBNAILS.match(name))
 
 
 def without_companions(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The packet without thumbnails and properties of a gain map, video or depth map.
+    """Remove thumbnails, and properties of a gain map, video or depth map, from an XMP packet.
 
-    Also the names of those that the packet mentions. A packet that cannot be parsed is returned
-    unchanged, with no names.
+    Returns the new packet, and in words which of these three it described. If nothing is removed or
+    the packet cannot be parsed, returns the packet unchanged, and ().
     """
     document = parse(packet)
     if document is None:
@@ -144,7 +147,7 @@ def without_companions(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 def merged(packet: bytes | None, extension: bytes) -> bytes | None:
-    """One packet from a main XMP packet and its extension; None if either cannot be parsed.
+    """Merge a main XMP packet and its extension to one packet; None if either cannot be parsed.
 
     JPEG limits a packet to 64 KB; what does not fit is stored in an extension (extended XMP). The
     pointer from the packet to the extension is removed. Without a packet an empty one is used.
@@ -167,7 +170,7 @@ def merged(packet: bytes | None, extension: bytes) -> bytes | None:
 
 
 def without_pointer(packet: bytes) -> bytes:
-    """The packet without its pointer to an extension, for an extension that is missing."""
+    """The XMP packet without its pointer to an extension that is missing."""
     document = parse(packet)
     if document is None:
         return re.sub(rb"\s*xmpNote:HasExtendedXMP\s*=\s*(\"[^\"]*\"|'[^']*')", b"", packet)
@@ -188,8 +191,8 @@ def _ancestors(element: Element) -> Iterator[Element]:
 def split(packet: bytes, most: int) -> tuple[bytes, bytes, str] | None:
     """Split an XMP packet into a main packet of at most `most` bytes and an extension.
 
-    Returns both and the extension's name (its MD5 hash). The largest properties go into the
-    extension. None if the packet cannot be parsed or split.
+    Returns main packet, extension, and the extension's name (its MD5 hash). The largest properties
+    go into the extension. None if the packet cannot be parsed or made small enough.
     """
     document, rest = parse(packet), parse(_EMPTY.encode())
     if document is None or rest is None or not descriptions(document):
@@ -217,7 +220,7 @@ def split(packet: bytes, most: int) -> tuple[bytes, bytes, str] | None:
 
 
 def _properties(document: Document) -> Iterator[tuple[int, Element, minidom.Attr | Element]]:
-    """Size in bytes, owning rdf:Description and node of every top-level property."""
+    """Yield each top-level property: its size in bytes, its rdf:Description and its node."""
     for owner in descriptions(document):
         for child in owner.childNodes:
             if isinstance(child, Element):
