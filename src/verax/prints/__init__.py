@@ -23,10 +23,10 @@ LEAST = 16  # least side of the straightened print, px
 
 
 def flatten(shot: Image, corners: Corners) -> Image:
-    """Cut out the print between the corners (px of the shot) and remove its perspective.
+    """Cut out the print between its corners (px of the shot) and remove the perspective.
 
-    The result has about the resolution of the shot. Raises InputError for a print of less than
-    LEAST px.
+    The result has about the resolution of the shot. Raises InputError if a side of the result
+    would be less than 16 px.
     """
     size = (shot.shape[1], shot.shape[0])
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
@@ -36,7 +36,7 @@ def flatten(shot: Image, corners: Corners) -> Image:
     if min(target) < LEAST:
         raise InputError(
             f"straighten: expected a print of at least {LEAST} px on each side, got "
-            f"{target[0]}x{target[1]}; name its corners: --corners x,y x,y x,y x,y"
+            f"{target[0]}x{target[1]} px; give its corners in pixels: --corners x,y x,y x,y x,y"
         )
     edges = np.array([[0, 0], [target[0], 0], target, [0, target[1]]], np.float32) - 0.5
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), edges)
@@ -47,11 +47,11 @@ def flatten(shot: Image, corners: Corners) -> Image:
 
 
 def shape_of(corners: Corners, size: tuple[int, int]) -> float:
-    """The real aspect ratio (width over height) of the print, from its corners in the shot.
+    """The real aspect ratio (width over height) of a print, from its corners in the shot.
 
-    Computed from the perspective, assuming that the optical axis is at the centre of the shot
-    (Zhang and He, "Whiteboard scanning", 2007). If there is too little perspective for that, the
-    ratio of the mean lengths of opposite sides. `size`: (width, height) of the shot.
+    It is computed from the perspective, assuming that the optical axis is at the centre of the shot
+    (Zhang and He, "Whiteboard scanning", 2007). If there is too little perspective for that, it is
+    the ratio of the mean lengths of opposite sides. `size` is (width, height) of the shot.
     """
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
     plain = float((top + bottom) / (left + right))
@@ -74,10 +74,10 @@ def shape_of(corners: Corners, size: tuple[int, int]) -> float:
 
 
 def inside_border(flat: Image) -> Box:
-    """The box of the picture inside a print's plain paper border; without one, the whole print.
+    """Find the picture inside a print's plain paper border: (left, top, right, bottom) in px.
 
-    A border is paper of about one colour along at least three sides, with a clear edge towards the
-    picture.
+    Right and bottom are exclusive. A border is paper of about one colour along at least three
+    sides, with a clear edge towards the picture. Without a border the whole print is returned.
     """
     height, width = flat.shape[:2]
     sides = [np.rot90(flat, turns) for turns in range(4)]  # at the top: upper, right, lower, left
@@ -91,14 +91,14 @@ def inside_border(flat: Image) -> Box:
 
 
 def paper_along(side: Image) -> Plane:
-    """(W, 3) the colour of the paper along the upper edge, smoothed; it may vary with the light."""
+    """The colour of the paper along the upper edge of a print: one per column (W, 3), smoothed."""
     skip = max(2, round(SKIPPED * side.shape[0]))
     edge = np.median(side[skip : 3 * skip], axis=0)[None]
     return np.asarray(cv2.blur(edge, (max(3, side.shape[1] // 12), 1))[0], np.float32)
 
 
 def border_depth(side: Image) -> int:
-    """Number of rows of paper border at the upper edge; 0 if there is no border."""
+    """The number of rows of paper border at the upper edge of a print; 0 if there is no border."""
     height, width = side.shape[:2]
     middle = slice(width // 8, width - width // 8)
     stray = np.abs(side[:, middle] - paper_along(side)[middle]).max(2)
@@ -113,7 +113,7 @@ def border_depth(side: Image) -> int:
 
 
 def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = False) -> Photo:
-    """Straighten a shot of a print: the print alone, without perspective.
+    """Straighten a photograph (shot) of a print; returns the print alone, without perspective.
 
     Args:
         corners: (4, 2) corners of the print in px of the shot, in any order; None: detect them.
@@ -134,9 +134,11 @@ def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = Fa
 
 
 def corners_of(text: str) -> Corners:
-    """Parse four points from 'x,y x,y x,y x,y'. Raises InputError for any other text."""
+    """Parse four points (4, 2) from 'x,y x,y x,y x,y'. Raises InputError for any other text."""
     try:
         points = [[float(value) for value in point.split(",")] for point in text.split()]
         return np.array(points, np.float64).reshape(4, 2)
     except ValueError as exc:
-        raise InputError(f"--corners: expected 'x,y x,y x,y x,y' in pixels, got {text!r}") from exc
+        raise InputError(
+            f"--corners: expected 'x,y x,y x,y x,y' in pixels, got {text!r}; give four points"
+        ) from exc

@@ -1,4 +1,4 @@
-"""Colour a black and white or toned photo with the chroma of its prior; the photo's luma is kept.
+"""Colour a grey or toned (say, sepia) photo with the chroma of its prior; its luma is kept.
 
 A local linear map from the prior's luma to the prior's chroma (guided filter: He, Sun and Tang,
 TPAMI 35(6), 2013) is applied to the photo's luma, so that colours change at the photo's edges.
@@ -46,7 +46,7 @@ BEYOND = 2.5  # standard deviations of luma beyond which a local map is not extr
 def toning(photo: Image) -> Toning:
     """Whether a photo is "grey", "toned" (in one tint, such as sepia) or in "colour".
 
-    A dark photo is brightened before, so that faint colours are recognised.
+    A dark photo is brightened first, so that faint colours are recognised.
     """
     small = reduced(photo, SIDE)[::2, ::2]  # a sample suffices for shares
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
@@ -59,18 +59,18 @@ def toning(photo: Image) -> Toning:
 
 
 def is_coloured(prior: Image) -> bool:
-    """Whether a prior is in colour, not grey or in one tone."""
+    """Whether a prior is in colour, that is, neither grey nor in one tint such as sepia."""
     y, chroma = split(reduced(prior, SIDE))
     stray = largest(np.abs(chroma - tone_of(y, chroma, y)))
     return float(np.quantile(stray, 0.8)) > COLOURED
 
 
 def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, Plane] | None:
-    """Colour the restoration of a grey or toned photo with the chroma of the registered prior.
+    """Colour the restoration of a grey or toned photo with the chroma of its registered prior.
 
     Returns the coloured restoration (H, W, 3), with the luma of `restored`, and the share (H, W) of
-    each pixel's colour that comes from the prior; None if the photo is in colour or the prior is
-    not. Where the prior shows something else, the photo keeps its tone.
+    each pixel's chroma that comes from the prior; None if the photo is in colour or the prior is
+    not. Where the prior shows something else than the photo, the photo's own tint is kept.
     """
     if toning(photo) == "colour" or not is_coloured(warped.pixels):
         return None
@@ -81,8 +81,8 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
 
 
 def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.float16]:
-    """The trust map (H, W, 4) after colouring: a share (H, W) of what was "from the photo" becomes
-    "light of the prior"."""
+    """The trust map (H, W, 4) after colouring. The `share` (H, W) of chroma that is the prior's is
+    taken from channel 0, "from the photo", and added to channel 2, "light of the prior"."""
     shares = trust.astype(np.float32)
     more = shares[..., 0] * share
     shares[..., 0] -= more
@@ -91,10 +91,10 @@ def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.floa
 
 
 def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
-    """The restoration of a toned print in the tone of its prior, which may be plain grey.
+    """Give the restoration of a toned print the tint of its prior, which may be plain grey.
 
-    None if the photo is not toned, or the prior is in colour. All pixels get the prior's tone,
-    border and stains included. The luma of `restored` is kept.
+    Returns None if the photo is not toned or the prior is in colour. All pixels get the tint,
+    including border and stains. The luma of `restored` is kept.
     """
     if toning(photo) != "toned" or toning(prior) == "colour":
         return None
@@ -103,14 +103,14 @@ def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
 
 
 def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
-    """The luma (H, W) and the chroma (H, W, 3), which is each channel minus the luma."""
+    """The luma (H, W) of a picture, and its chroma (H, W, 3): each channel minus the luma."""
     y = luma(image)
     return y, image - y[..., None]
 
 
 def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.float32]:
-    """(H, W, 3) the chroma that a print's tone has at lumas `levels` (H, W): the median `chroma`
-    of the print in each bin of the print's luma `y`."""
+    """The chroma (H, W, 3) of a print's tint at the lumas `levels` (H, W), interpolated from the
+    medians of the print's `chroma` (h, w, 3) in 24 bins of the print's luma `y` (h, w)."""
     level = np.clip((y * BINS).astype(np.int16), 0, BINS - 1)
     counts = np.bincount(level.ravel(), minlength=BINS)
     known = np.flatnonzero(counts >= 20)
@@ -126,10 +126,10 @@ def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.
 
 
 def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
-    """Give the photo the prior's chroma; the photo's luma is kept.
+    """Give a photo the chroma of its prior; the photo's luma is kept.
 
-    Returns the coloured picture (H, W, 3), and the share (H, W) of each pixel's colour that comes
-    from the prior; the rest of its colour is the photo's own.
+    Returns the coloured picture (H, W, 3), and the share (H, W) of each pixel's chroma that comes
+    from the prior; the rest of the chroma is the photo's own.
 
     Args:
         photo: (H, W, 3) the restored photo.
@@ -154,10 +154,10 @@ def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
 def from_prior(
     y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
 ) -> NDArray[np.float32]:
-    """(H, W, 3) chroma for the photo's luma `y`, by local linear maps of the prior's luma.
+    """Chroma (H, W, 3) for the photo's luma `y`, by local linear maps from luma to chroma.
 
-    Places without `weight` get the chroma of the weighted places around them. `p` and `chroma` are
-    the prior's luma and chroma; `radius` of the windows is in px.
+    The maps are fitted to the prior's luma `p` and `chroma`, in windows with a `radius` in px.
+    Pixels of zero `weight` (H, W) get the chroma of weighted pixels around them.
     """
     matched = matched_luma(p, y, weight)
     guided, known = carry(y, matched, chroma, weight, radius)
@@ -168,12 +168,12 @@ def from_prior(
 def spread(
     y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Spread chroma from places with `weight` to the others, but not across edges of the luma `y`.
+    """Spread chroma from pixels with `weight` to the others, but not across edges of the luma `y`.
 
     `chroma` is already multiplied by `weight`; `own` is the photo's chroma. Neighbours of similar
-    luma get similar colour (Levin, Lischinski and Weiss, "Colorization using optimization", 2004).
-    Where little colour arrives, it is not used, since some leaks across outlines. Returns the
-    chroma (H, W, 3), and the share (H, W) of it that is not the photo's own.
+    luma get similar chroma (Levin, Lischinski and Weiss, "Colorization using optimization", 2004).
+    Where little chroma arrives, the photo's own is used, since some leaks across outlines. Returns
+    the chroma (H, W, 3), and the share (H, W) of it that is not the photo's own.
     """
     scale = min(1.0, SPREAD / max(y.shape))
     size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))
@@ -196,7 +196,7 @@ def spread(
 
 
 def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
-    """(N, N) graph Laplacian of the pixels; weights decrease with differences of luma."""
+    """Graph Laplacian (N, N) of the N pixels; neighbours of similar luma have large weights."""
     place = np.arange(grey.size).reshape(grey.shape)
     parts = []
     for one, two in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
@@ -205,14 +205,12 @@ def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
         columns = np.concatenate([place[two].ravel(), place[one].ravel()])
         parts.append((np.concatenate([alike, alike]), rows, columns))
     values, rows, columns = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    joined = scipy.sparse.coo_matrix(
-        (values, (rows, columns)), shape=(grey.size, grey.size)
-    ).tocsr()
+    joined = scipy.sparse.csr_matrix((values, (rows, columns)), shape=(grey.size,) * 2)
     return scipy.sparse.diags(np.asarray(joined.sum(1)).ravel()) - joined
 
 
 def without_rim(weight: Plane, radius: int) -> Plane:
-    """(H, W) weights with small gaps closed, then eroded by `radius` px, the reach of a window."""
+    """Close small gaps in the weights (H, W), then erode them by `radius` px and blur the rim."""
     disc, wide = (
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size,) * 2)
         for size in (radius + 1, 2 * radius + 1)
@@ -222,10 +220,10 @@ def without_rim(weight: Plane, radius: int) -> Plane:
 
 
 def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
-    """How far the prior (luma `p`) shows the photo's structure (luma `y`), in [0, 1], each (H, W).
+    """How well the prior (luma `p`) shows the structure of the photo (luma `y`), from 0 to 1.
 
-    First near each pixel, then in the wider surroundings. Flat places get a small value; beside an
-    outline, they are judged in a smaller window without it.
+    Returns two planes (H, W): near each pixel (windows of `radius` px), and in its surroundings.
+    Flat places get a small value; beside an outline a smaller window is used, without the outline.
     """
     alike, _ = likeness(y, p, radius)
     near, inside = likeness(y, p, max(2, radius // 2))
@@ -238,8 +236,8 @@ def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
 
 
 def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Plane, Plane]:
-    """Correlation of two lumas in windows, mapped to [0, 1] by the ramp SAME; flat places count as
-    correlated by `plain`. Also returns the variance of `y`; both are (H, W)."""
+    """Correlation (H, W) of two lumas in windows of `radius` px, mapped linearly from 0.25..0.6 to
+    0..1; flat places count as correlated by `plain`. Also the variance (H, W) of `y` in them."""
     side = (2 * radius + 1, 2 * radius + 1)
     my, mp = cv2.blur(y, side), cv2.blur(p, side)
     vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))
@@ -250,7 +248,7 @@ def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Pla
 
 
 def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
-    """The prior's luma `p`, its histogram matched to that of the photo's luma `y` by ranks."""
+    """The prior's luma `p`, changed to the histogram of the photo's luma `y` (pixels of weight)."""
     use = weight > 0.5
     if use.sum() < 100:
         return p
@@ -262,10 +260,10 @@ def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
 def carry(
     y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Apply the prior's local linear maps from luma to chroma to the photo's luma `y`.
+    """Fit local linear maps from the prior's luma `p` to its `chroma`, and apply them to luma `y`.
 
-    Returns the chroma (H, W, 3), and the certainty (H, W) of the map in [0, 1]. `p` and `chroma`
-    are the prior's; the windows have a `radius` in px.
+    Returns the chroma (H, W, 3), and the certainty (H, W) of the maps in [0, 1]. `weight` (H, W) is
+    that of the prior's pixels in the fit; the windows have a `radius` in px.
     """
     side = (2 * radius + 1, 2 * radius + 1)
 
@@ -291,7 +289,7 @@ def carry(
 
 
 def within_gamut(y: Plane, chroma: NDArray[np.float32]) -> Image:
-    """(H, W, 3) luma plus chroma, in [0, 1]; colours outside the gamut lose chroma, never luma."""
+    """A picture of this luma and chroma, in [0, 1]; colours beyond lose chroma, but never luma."""
     chroma = chroma - cv2.transform(chroma, LUMA[None])[..., None]
     room = np.where(chroma > 0, 1 - y[..., None], y[..., None])
     most = np.min(room / np.maximum(np.abs(chroma), 1e-6), axis=2)

@@ -34,7 +34,7 @@ LARGE = 0.35  # weight of the outline's area in its score
 REACH = 0.012  # distance from a side within which its edge is searched, share of the long side
 SAMPLES = 160  # points along a side at which the edge is searched
 NEXT = [1, 2, 3, 0]  # index of the next corner
-HOW = "name them: --corners x,y x,y x,y x,y"
+HOW = "give its corners in pixels: --corners x,y x,y x,y x,y"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Side:
     Attributes:
         share: share of the side's length that lies on an edge.
         sharp: sharpness of the edge, 0 to 1; low for the edge of a shadow.
-        before, after: whether the edge goes on beyond the side's start or end, unlike a print's.
+        before, after: whether the edge goes on beyond the side's start, or end; a print's does not.
     """
 
     share: float
@@ -54,7 +54,7 @@ class Side:
 
 
 def find_corners(shot: Image) -> Corners:
-    """Find the print's corners in a shot. Raises InputError if no complete outline is found."""
+    """Find the corners of a print, in px of the shot. Raises InputError if no outline is found."""
     scale = min(1.0, WORK / max(shot.shape[:2]))
     size = (round(shot.shape[1] * scale), round(shot.shape[0] * scale))
     small = cv2.resize(shot, size, interpolation=cv2.INTER_AREA)
@@ -64,25 +64,25 @@ def find_corners(shot: Image) -> Corners:
             "straighten: expected a shot with all four corners of a print in view, found no print; "
             f"photograph the print from farther away on a plain background, or {HOW}"
         )
-    full = (outline + 0.5) / scale - 0.5
-    return fit(shot, full)
+    return fit(shot, (outline + 0.5) / scale - 0.5)
 
 
 def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
-    """Check corners of a print in a shot of `size` (width, height); returns them in the order of
-    `Corners`. Raises InputError if they lie outside the shot or form no convex outline."""
+    """Check the corners of a print in a shot of `size` (width, height); returns them clockwise from
+    top left. Raises InputError if they lie outside the shot or form no convex outline."""
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
-        raise InputError(f"--corners: expected four points x,y in pixels, got {corners.tolist()}")
+        raise InputError(f"--corners: expected four points x,y, got {corners.tolist()}; give four")
     width, height = size
     if (corners < -0.5).any() or (corners > np.array([width, height]) - 0.5).any():
         raise InputError(
-            f"--corners: expected corners inside the picture of {width}x{height}, "
-            f"got {' '.join(f'{x:g},{y:g}' for x, y in corners)}"
+            f"--corners: expected corners inside the picture of {width}x{height} px, "
+            f"got {' '.join(f'{x:g},{y:g}' for x, y in corners)}; give x,y in px of this picture"
         )
     ring = in_order(corners)
     if not is_outline(ring, least=0.001 * width * height):
         raise InputError(
-            f"--corners: expected four points with a convex outline, got {corners.tolist()}"
+            f"--corners: expected four points with a convex outline, got {corners.tolist()}; "
+            "give the four corners of the print"
         )
     return ring
 
@@ -96,7 +96,7 @@ def in_order(points: Corners) -> Corners:
 
 
 def is_outline(ring: Corners, *, least: float) -> bool:
-    """Whether corners in order form a convex outline of at least `least` square px."""
+    """Whether corners, in clockwise order, form a convex outline of at least `least` square px."""
     sides = ring[NEXT] - ring
     after = sides[NEXT]
     turns = sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]
@@ -109,7 +109,7 @@ def area_of(ring: Corners) -> float:
 
 
 def best_outline(small: Image) -> Corners | None:
-    """The corners of the most likely print in a reduced shot; None if there is none."""
+    """The corners of the most likely print in a reduced copy of the shot; None if there is none."""
     slopes = gradients(cv2.GaussianBlur(small, (0, 0), 1.2))
     lines = straight_lines(small)
     level = [line for line in lines if abs(line[1]) >= abs(line[0])][:LINES]
@@ -151,7 +151,7 @@ def best_outline(small: Image) -> Corners | None:
 
 
 def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
-    """Four corners, sorted in the order of `Corners`; None if no print has such a shape or size."""
+    """Sort corners clockwise from top left; None if no print is so small, large or slanted."""
     ring = in_order(around)
     least, most = (share * shape[0] * shape[1] for share in AREA)
     if not is_outline(ring, least=least) or area_of(ring) > most:
@@ -168,7 +168,7 @@ def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
 
 
 def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
-    """Score of an outline by its area and its edges; 0 if edges go on beyond its corners."""
+    """How likely an outline is a print's, by area and edges; 0 if edges go on beyond corners."""
     shares = [side.share for side in sides]
     mean = float(np.mean(shares))
     through = sum(
@@ -183,7 +183,7 @@ def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
 def coverage(
     start: NDArray[np.float64], end: NDArray[np.float64], slopes: NDArray[np.float32]
 ) -> Side:
-    """Measure how far the side between two corners lies on an edge; `slopes`: from `gradients`."""
+    """Measure how much of the side between two corners lies on an edge; `slopes`: the gradients."""
     inside = across(start, end, (0.02, 0.98), slopes)
     share = float((inside > EDGE).mean())
     if share < COVERED:
@@ -200,8 +200,8 @@ def across(
     part: tuple[float, float],
     slopes: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """(N,) strength of the gradient across a side, at points along a `part` of the side, which is
-    given by its two ends as shares of the side's length."""
+    """Strength (N,) of the gradient across the side from `start` to `end`, at N points along a part
+    of it: `part` is (0, 1) for the whole side, (1, 1.1) for a tenth of its length beyond `end`."""
     length = float(np.hypot(*(end - start)))
     along = (end - start) / max(length, 1e-6)
     normal = np.array([-along[1], along[0]])
@@ -219,12 +219,12 @@ def across(
 
 
 def gradients(image: Image) -> NDArray[np.float32]:
-    """(2, H, W, 3) change of the picture per px, along x and along y."""
+    """The change of the picture per px, along x and along y: (2, H, W, 3)."""
     return np.stack([cv2.Sobel(image, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0)])
 
 
 def straight_lines(small: Image) -> list[Line]:
-    """The straight lines in a picture, by the total length of their segments, longest first."""
+    """The straight lines in a picture; the one with the most length of segments on it is first."""
     detector = cv2.createLineSegmentDetector()
     least = SHORT * max(small.shape[:2])
     pieces: list[tuple[float, NDArray[np.float64]]] = []
@@ -240,7 +240,7 @@ def straight_lines(small: Image) -> list[Line]:
 
 
 def merge(segments: list[tuple[float, NDArray[np.float64]]]) -> list[Line]:
-    """Merge segments (length, ends) that lie on one line; returns the lines, longest first."""
+    """Merge segments (length, [x1, y1, x2, y2]) on one line; returns the lines, longest first."""
     groups: list[tuple[float, Line]] = []
     for length, segment in sorted(segments, key=lambda item: -item[0]):
         ends = segment.reshape(2, 2)
@@ -265,7 +265,7 @@ def line_through(first: NDArray[np.float64], second: NDArray[np.float64]) -> Lin
 
 
 def fit(shot: Image, ring: Corners) -> Corners:
-    """Move each side of an outline to the strongest edge nearby, unless a corner moves too far."""
+    """Move all sides of an outline to the strongest edges nearby, unless a corner moves too far."""
     reach = max(3.0, REACH * max(shot.shape[:2]))
     lines = [
         fit_side(shot, start, end, reach)

@@ -1,11 +1,11 @@
 """Find the damage of a print by comparing the photo with its registered prior.
 
 In each octave (pyramid level) two things are measured: structure of the photo that no local linear
-map of the prior explains, and structure of the prior that none of the photo explains. If the
-generator redrew the scene, there is about as much of both. If it repaired a print, much structure
-is only in the photo, and hardly any only in the prior; such a pair is called one-sided. In a
-one-sided pair, all structure only in the photo is wear (creases, stains, tape, tears, border),
-unless single damaged pieces (module `pieces`) account for it.
+map of the prior explains, and structure of the prior that no such map of the photo explains. If the
+generator redrew the scene, both amounts are about equal. If it repaired a print, much structure is
+only in the photo, and hardly any only in the prior; such a pair is called one-sided. In a one-sided
+pair, all structure only in the photo is wear (creases, stains, tape, tears, border), unless single
+damaged pieces (module `pieces`) account for it.
 """
 
 from collections.abc import Callable
@@ -34,9 +34,9 @@ from verax.prints.pieces import find_pieces, has_line, regions, strips, with_lin
 MOST = 1600  # px, long side at which damage is searched for
 # least correlation of prior and photo for a search, and that of a close prior
 FAITHFUL, CLOSE = 0.55, 0.85
-# whether a pair is one-sided is decided at a long side of GLANCE px, from places with a response
+# whether a pair is one-sided is decided at a long side of SMALL px, from places with a response
 # (see `compare`) above SIGHT: (least number only in the photo, least ratio to those in the prior)
-GLANCE, SIGHT = 640, 8.0
+SMALL, SIGHT = 640, 8.0
 WORN = (12, 4.0)
 ASKED = (8, 3.0)  # if the print is known to be damaged
 LEANING, ALIKE = (12, 1.3), (8, 0.7)  # to search a colour photo for pieces; ALIKE: close prior
@@ -68,7 +68,7 @@ SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Response (H, W) to structure only in the photo, and only in the prior; certain above 1."""
+    """Responses (H, W) to structure only in the photo, and only in the prior; certain above 1."""
 
     photo: Plane
     prior: Plane
@@ -94,13 +94,13 @@ def find_damage(
 ) -> Flaws:
     """Find the damage of a photo (H, W, 3) that its registered prior (H, W, 3) shows repaired.
 
-    Photos with a long side above MOST px are reduced first.
+    Photos with a long side above 1600 px are reduced to that first.
 
     Args:
         valid: (H, W) share of each pixel that the prior covers.
         known: the photo is known to be a damaged print, so a single damaged piece is enough.
         colour: the photo is in colour, so more evidence is required.
-        faces: finds the faces, in which wear is reported with more caution.
+        faces: returns (H, W), 1 in faces and else 0; in faces more evidence is required.
     """
     scale = max(photo.shape[:2]) / MOST
     if scale > 1:
@@ -113,10 +113,10 @@ def find_damage(
         mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1])
         return replace(flaws, mask=mask > 0.25)
     none = Flaws(np.zeros(photo.shape[:2], bool), 0, 0, 0)
-    pair = at_a_glance(photo, prior, valid)
+    pair = small_copies(photo, prior, valid)
     if (alike := faithfulness(*map(luma, pair[:2]))) < FAITHFUL:
         return none
-    first, light = glance(*pair)
+    first, light = compare_small(*pair)
     counts = numbers(first)
     worn = is_one_sided(*counts, *(ASKED if known else WORN))
     leans = is_one_sided(*counts, *(ALIKE if alike > CLOSE else LEANING))
@@ -127,7 +127,7 @@ def find_damage(
         return flaws
     wear, some = find_wear(photo, prior, valid, faces), known or flaws.mask.any()
     rest = fill(photo, relight(photo, prior, valid > 0.99), dilated(flaws.mask, RIM))
-    after, _ = numbers(glance(*at_a_glance(rest, prior, valid))[0])
+    after, _ = numbers(compare_small(*small_copies(rest, prior, valid))[0])
     if not (wear.border.any() or (some and after >= max(ASKED[0], STILL * counts[0]))):
         return flaws
     mask = flaws.mask | wear.mask
@@ -136,7 +136,11 @@ def find_damage(
 
 
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
-    """Find the wear of a photo whose registered prior shows it repaired; see `find_damage`."""
+    """Find the wear of a print, such as creases and stains, that its registered prior has not.
+
+    `valid` (H, W) is the share of each pixel that the prior covers. `faces` returns (H, W), 1 in
+    faces, where more evidence is required.
+    """
     inside = valid > 0.99
     lit = relight(photo, prior, inside)
     answers = compare(photo, lit, inside)
@@ -145,13 +149,13 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
     edges = places(answers.photo, CLEAR)
     lit = relight(photo, prior, inside & ~edges)
     off = difference(photo, lit, SHIFT) * inside
-    usual = mean_outside(off, inside & ~edges)
+    usual = mean_within(off, inside & ~edges)
     back = dilated(places(answers.prior, 1.0), BACK_REACH)
     alone = kept_places(answers, off, usual, back)
     blurred, shown = (cv2.GaussianBlur(v, (0, 0), 1.2) for v in (photo, lit))
     smooth = difference(blurred, shown, 0) * inside
     plain = inside & ~alone & (smooth < REGION[1])
-    level = np.clip(REGION[0] * mean_outside(smooth, plain), *REGION[1:])
+    level = np.clip(REGION[0] * mean_within(smooth, plain), *REGION[1:])
     border = strips(smooth > level)
     top = cv2.dilate(off * alone, np.ones((NEARBY,) * 2, np.uint8))
     mask = dilated(alone, 2) & (off > np.maximum(np.maximum(0.02, 2 * usual), EXACT * top))
@@ -162,29 +166,28 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
 
 
 def numbers(answers: Answers) -> tuple[int, int]:
-    """The number of places with a clear response: only in the photo, and only in the prior."""
+    """How many places have clear structure only in the photo, and how many only in the prior."""
     return number_of(answers.photo, SIGHT), number_of(answers.prior, SIGHT)
 
 
-def is_one_sided(mine: int, its: int, least: int, times: float) -> bool:
-    """Whether the number of places only in the photo, `mine`, is at least `least`, and more than
-    `times` the number of places only in the prior, `its`."""
-    return mine >= least and mine > times * (its + 1)
+def is_one_sided(in_photo: int, in_prior: int, least: int, times: float) -> bool:
+    """Whether `in_photo` (places with structure only in the photo) is at least `least`, and more
+    than `times` (`in_prior` + 1), where `in_prior` counts places with structure only there."""
+    return in_photo >= least and in_photo > times * (in_prior + 1)
 
 
-def at_a_glance(photo: Image, prior: Image, valid: Plane) -> list[Image]:
-    """Photo, prior and `valid`, reduced to a long side of at most GLANCE px."""
-    scale = min(1.0, GLANCE / max(photo.shape[:2]))
+def small_copies(photo: Image, prior: Image, valid: Plane) -> list[Image]:
+    """Photo, prior and `valid`, each reduced to a long side of at most 640 px."""
+    scale = min(1.0, SMALL / max(photo.shape[:2]))
     size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
     pair = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (photo, prior, valid))
     return [np.asarray(v, np.float32) for v in pair]
 
 
-def glance(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
-    """Compare a reduced pair under the same light, without the print's border.
+def compare_small(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
+    """Compare small copies of photo and prior under the same light, without the print's border.
 
-    Returns the responses to structure that only one picture has, and the correction of the prior's
-    light to the photo's.
+    Returns the responses to structure that only one has, and the correction of the prior's light.
     """
     inside = valid > 0.99
     light = fit_light(photo, prior, inside)
@@ -194,8 +197,8 @@ def glance(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
 
 
 def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
-    """The responses to structure that only one of two pictures under the same light has; largest
-    over octaves, 0 outside the mask `inside` (H, W)."""
+    """The responses (H, W) to structure that only one of two pictures under the same light has: the
+    largest responses over three octaves, and 0 outside the mask `inside` (H, W)."""
     own, its = (
         cv2.transform(np.clip(v, 0, 1).astype(np.float32), OPPONENT) for v in (photo, prior)
     )
@@ -217,11 +220,8 @@ def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
 
 
 def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
-    """Local energy (h, w) in the finest octave of each picture that the other does not explain.
-
-    The other picture explains by a local linear map, at any shift of up to a pixel. The energy is
-    summed over channels.
-    """
+    """For each of two pictures, the local energy (h, w) of its finest octave that no local linear
+    map of the other, shifted by up to a pixel, explains. It is summed over the channels."""
     a, b = (cv2.GaussianBlur(v, (0, 0), 1) - cv2.GaussianBlur(v, (0, 0), 2) for v in (own, its))
     mine, others = (cv2.blur(v * v, WINDOW) for v in (a, b))
     shared, both, either = np.zeros_like(a), np.empty_like(a), np.empty_like(a)
@@ -238,7 +238,7 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
 
 
 def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Labels (H, W) of connected places with a response above FAINT; largest response by label."""
+    """Labels (H, W) of connected places with a response above 0.7; largest response by label."""
     count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
     labels = np.asarray(labels, np.int32)
     tops = peaks(labels, count, answer)
@@ -260,9 +260,9 @@ def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
 
     Args:
         answers: responses to structure that only the photo, or only the prior, has.
-        off: (H, W) distance of the photo from all that the prior shows nearby.
+        off: (H, W) distance of the photo's colour from all colours of the prior nearby.
         usual: (H, W) local mean of `off` outside wear.
-        back: (H, W) near structure that only the prior has; such places need more evidence.
+        back: (H, W) True near structure that only the prior has; there more evidence is required.
     """
     labels, _ = labelled(answers.photo)
     count = int(labels.max()) + 1
@@ -280,10 +280,8 @@ def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
 
 
 def difference(photo: Image, prior: Image, shift: int) -> Plane:
-    """(H, W) distance of the photo's values from the range of the prior's within `shift` px.
-
-    The largest of the three channels.
-    """
+    """Distance (H, W) of the photo's values from the range of the prior's values within `shift` px,
+    in the channel where it is largest."""
     if shift == 0:
         return largest(cv2.absdiff(photo, prior))
     around = np.ones((2 * shift + 1,) * 2, np.uint8)
@@ -291,8 +289,8 @@ def difference(photo: Image, prior: Image, shift: int) -> Plane:
     return largest(cv2.absdiff(photo, nearest))
 
 
-def mean_outside(values: Plane, where: Mask) -> Plane:
-    """(H, W) local means of `values` over the pixels in the mask `where`."""
+def mean_within(values: Plane, where: Mask) -> Plane:
+    """Local means (H, W) of `values`, over the pixels in the mask `where` only."""
     window = (max(3, round(AROUND * max(values.shape))),) * 2
     counts = where.astype(np.float32)
     total, share = (cv2.blur(v, window) for v in (values * counts, counts))

@@ -61,10 +61,10 @@ class Larger:
 
 
 def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
-    """(width, height) of the result for a scale of "2", "3", "4" or "prior" (as fine as the prior).
+    """(width, height) of the photo after enlarging it by a scale of "2", "3", "4" or "prior".
 
-    `finer`: px of the prior per px of the photo. Raises InputError for any other scale, and for a
-    result of more than MAX_PIXELS.
+    "prior" means by `finer`, the px of the prior per px of the photo, but by at most 4. Raises
+    InputError for any other scale, and for a result of more than 64 megapixels.
     """
     if scale not in FACTORS:
         raise InputError(f"scale: expected one of {', '.join(FACTORS)}, got {scale!r}")
@@ -93,7 +93,7 @@ def larger(
 
     Args:
         prior: (H, W, 3) as generated, before it is warped onto the photo.
-        spared: (h, w) share in [0, 1] by which less detail of the prior is used in each pixel.
+        spared: (h, w) in [0, 1], 1 where no detail of the prior may be used; None: 0 everywhere.
         strict: use no detail of the prior anywhere.
     """
     own = (photo.shape[1], photo.shape[0])
@@ -122,7 +122,7 @@ def with_alpha_of(photo: Photo, size: Size) -> Photo:
 
 
 def finer_by(registration: Registration | None) -> float:
-    """How many px of the prior there are per px of the photo; 1 if it is not placed exactly."""
+    """How many px of the prior there are per px of the photo; 1 if not placed "exactly" on it."""
     if registration is None or registration.placed != "exactly":
         return 1.0
     return 1 / float(np.sqrt(abs(np.linalg.det(registration.matrix[:2, :2]))))
@@ -143,7 +143,7 @@ def enlarge(
 
 
 def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
-    """(H, W, 3) the prior's detail finer than the photo's pixels, where their structure agrees."""
+    """Detail (H, W, 3) of the prior finer than the photo's pixels, times `valid` and agreement."""
     size = (prior.shape[1], prior.shape[0])
     small = reduce(prior, (photo.shape[1], photo.shape[0]))
     share, gain = agreement(photo, small)
@@ -152,7 +152,7 @@ def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
 
 
 def bring_back(finer: Image, photo: Image) -> Image:
-    """Clip to [0, 1]; neighbours of clipped pixels change, so it still reduces to the photo."""
+    """Clip `finer` to [0, 1], and change pixels nearby so that it still reduces to the photo."""
     for _ in range(ROUNDS):
         np.clip(finer, 0, 1, out=finer)
         missing = photo - reduce(finer, (photo.shape[1], photo.shape[0]))
@@ -163,8 +163,8 @@ def bring_back(finer: Image, photo: Image) -> Image:
 
 
 def settled(prior: Image, photo: Image) -> Image:
-    """A registered prior (H, W, 3), aligned more precisely to the photo, to about 0.1 px of it, by
-    Gauss-Newton steps in windows (Lucas and Kanade, 1981), with local contrast normalised."""
+    """Align a registered prior (H, W, 3) more precisely to the photo, to about 0.1 px of the photo,
+    by Gauss-Newton steps in windows of normalised contrast (Lucas and Kanade, 1981)."""
     height, width = photo.shape[:2]
     own, its = (grey(v) for v in (photo, reduce(prior, (width, height))))
     off = np.zeros((height, width, 2), np.float32)
@@ -178,7 +178,7 @@ def settled(prior: Image, photo: Image) -> Image:
 
 
 def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sample the picture at each pixel plus `off` (H, W, 2) px. Overwrites `off`."""
+    """Sample the picture at each pixel's (x, y) plus `off` (H, W, 2) px. Overwrites `off`."""
     off[..., 0] += np.arange(off.shape[1], dtype=np.float32)
     off[..., 1] += np.arange(off.shape[0], dtype=np.float32)[:, None]
     moved = cv2.remap(picture, off, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
@@ -186,7 +186,7 @@ def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def step_towards(own: Plane, its: Plane) -> NDArray[np.float32]:
-    """(H, W, 2) px by which the sampling points in `its` should move to match `own` better."""
+    """By how many px (H, W, 2) the sampling points in `its` should move to match `own` better."""
     own, its = (v - local_mean(v) for v in (own, its))
     its = its * np.sqrt((local_mean(own * own) + CALM) / (local_mean(its * its) + CALM))
     x, y = (cv2.Sobel(its, -1, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
@@ -202,7 +202,7 @@ def local_mean(plane: Plane) -> Plane:
 
 
 def share_of(detail: Image, plain: Image, window: float) -> Plane:
-    """(H, W) amplitude of `detail` over that of all structure, in windows of sigma `window` px."""
+    """The share (H, W) of `detail` in the structure of `plain` + `detail`; `window`: sigma in px."""
     flat = cv2.GaussianBlur(grey(plain), (0, 0), window)
     added, there = (
         np.sqrt(cv2.GaussianBlur(v * v, (0, 0), window)) for v in (grey(detail), grey(plain) - flat)
@@ -211,8 +211,8 @@ def share_of(detail: Image, plain: Image, window: float) -> Plane:
 
 
 def agreement(photo: Image, prior: Image) -> tuple[Plane, Plane]:
-    """How far the prior shows the photo's structure, 0 to 1, and the gain to the photo's contrast,
-    each (h, w)."""
+    """How well the prior shows the photo's structure (h, w), 0 to 1, and the factor (h, w) by which
+    the prior's local contrast must be multiplied to get the photo's."""
     y, p = (plane - cv2.GaussianBlur(plane, (0, 0), WINDOW) for plane in map(grey, (photo, prior)))
     vy, vp, c = (cv2.GaussianBlur(v, (0, 0), WINDOW) for v in (y * y, p * p, y * p))
     correlation = c / np.sqrt((vy + TINY**2) * (vp + TINY**2))
@@ -230,14 +230,14 @@ def resize(plane: Plane, size: Size) -> Plane:
 
 
 def reduce(image: Image, size: Size) -> Image:
-    """The picture reduced to `size` (width, height); D in the module's formula."""
+    """The picture reduced to `size` (width, height) by bicubic interpolation with antialiasing."""
     rows = reduction(size[1], image.shape[0])
     columns = reduction(size[0], image.shape[1])
     return both_ways(image, rows, columns)
 
 
 def expand(image: Image, size: Size) -> Image:
-    """The picture of `size` (width, height) of least norm that `reduce` turns into `image`."""
+    """The least-norm picture of `size` (width, height) among those that `reduce` makes `image`."""
     rows, columns = reduction(image.shape[0], size[1]), reduction(image.shape[1], size[0])
     height, width = image.shape[:2]
     factors = scipy.sparse.linalg.splu
@@ -262,8 +262,8 @@ def both_ways(
 
 @lru_cache(maxsize=8)
 def reduction(small: int, large: int) -> "scipy.sparse.csr_matrix":
-    """(small, large) matrix that reduces a line of `large` values to `small`, mirrored at its ends,
-    by Keys' cubic kernel, widened by the factor."""
+    """Sparse matrix (small, large) that reduces a line of `large` values to `small` by Keys' cubic
+    kernel, widened by large / small; the line is mirrored at its ends."""
     factor = large / small
     reach = int(np.ceil(2 * factor)) + 1
     centres = (np.arange(small) + 0.5) * factor - 0.5
@@ -290,7 +290,7 @@ def cubic(x: Matrix) -> Matrix:
 def on_finer_grid(
     matrix: Matrix, field: NDArray[np.float32] | None, photo: Size, size: Size
 ) -> tuple[Matrix, NDArray[np.float32] | None]:
-    """Rescale a registration's matrix and field from the photo's grid to one of `size`."""
+    """Convert a registration's matrix and field for a photo of size `photo` to one of `size`."""
     across, down = size[0] / photo[0], size[1] / photo[1]
     finer = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1.0]])
     if field is None:

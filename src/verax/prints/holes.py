@@ -48,10 +48,10 @@ BEYOND = "%.1f %% of the masked area was not filled, since the prior does not co
 
 
 def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
-    """(H, W) in [0, 1] from a mask picture: white is 1, black or transparent is 0.
+    """A plane (H, W) in [0, 1] from a mask picture: white is 1, black or transparent is 0.
 
-    Raises SizeMismatchError for another size than the photo's, InputError without white or black;
-    `name` of the mask is used in the messages.
+    Raises SizeMismatchError if the mask's size is not the photo's, and InputError if the mask has
+    no white or no black. `name` is the mask's name in messages.
     """
     if (mask.width, mask.height) != (photo.width, photo.height):
         raise SizeMismatchError(
@@ -85,8 +85,8 @@ class Flaws:
 
     Attributes:
         mask: (H, W) where the photo is damaged.
-        patches, lines, specks: number of large places such as holes, of scratches and creases, and
-            of small places such as dust.
+        patches, lines, specks: the numbers of large places such as holes, of long and thin places
+            such as scratches, and of small places such as dust.
         border: share of the picture that is the print's border and the background around it.
     """
 
@@ -97,7 +97,7 @@ class Flaws:
     border: float = 0.0
 
     def record(self) -> dict[str, float]:
-        """The numbers and the share of border as a JSON object."""
+        """The three numbers and the share of border as a JSON object."""
         counts = {"patches": self.patches, "lines": self.lines, "specks": self.specks}
         return {**counts, "border": round(self.border, 4)}
 
@@ -108,7 +108,7 @@ class Filled:
 
     Attributes:
         pixels: (H, W, 3).
-        mask: (H, W) which pixels were filled.
+        mask: (H, W), True for pixels that were filled.
         damage: the damage that was found; None if no damage was searched for.
         notes: what the user should know, in words.
     """
@@ -152,27 +152,27 @@ def fill_holes(
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """A correction of the prior's light and colours to the photo's: `colours` (10, 3), a quadratic
-    colour map, and `smooth` (h, w, 3), which is resized to the prior and added afterwards."""
+    """A correction of the prior's light to the photo's: `colours` (10, 3) maps 1, r, g, b and their
+    products to new r, g, b; then `smooth` (h, w, 3), resized to the prior, is added."""
 
     colours: NDArray[np.float32]
     smooth: Image
 
     def on(self, prior: Image, *boxes: Box) -> Iterator[Image]:
-        """Yield each box of the prior (H, W, 3), corrected to the photo's light."""
+        """Yield the part of the prior (H, W, 3) in each box, corrected to the photo's light."""
         wide = cv2.resize(self.smooth, prior.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         for box in boxes:
             yield np.asarray(recoloured(prior[box], self.colours) + wide[box], np.float32)
 
 
 def relight(photo: Image, prior: Image, known: Mask) -> Image:
-    """The prior with its light and colours matched to the photo's, fitted on `known` (H, W)."""
+    """The prior with light and colours matched to the photo's, by a fit to the pixels `known`."""
     return next(fit_light(photo, prior, known).on(prior, WHOLE))
 
 
 def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
-    """Fit the correction of the prior's light to the photo's, on the pixels of the mask `known`;
-    outliers such as damage get little weight."""
+    """Fit a correction of the prior's light and colours to the photo's, on the pixels of the mask
+    `known`. Outliers such as damage get little weight."""
     y, p = (reduced(picture, TONE) for picture in (photo, prior))
     share = (reduced(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
@@ -191,8 +191,8 @@ def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
 
 
 def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArray[np.float32]:
-    """(10, 3) quadratic map from the prior's colours to the photo's, by weighted least squares,
-    regularised towards the identity; `terms` are the prior's (see `quadratic`)."""
+    """Fit a quadratic map (10, 3) from the prior's colours to the photo's by weighted least squares,
+    regularised towards the identity. `terms` (10, H * W): the prior's 1, r, g, b, and products."""
     weighted = terms * weight.ravel()
     ridge = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(weight.sum())
     right = weighted @ (photo.reshape(-1, 3) - terms[1:4].T)
@@ -201,13 +201,13 @@ def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArr
 
 
 def recoloured(picture: Image, colours: NDArray[np.float32]) -> Image:
-    """The picture after the quadratic colour map `colours` (10, 3), computed in bands of rows."""
+    """Apply a quadratic colour map (10, 3) to a picture, in bands of rows to save memory."""
     bands = np.split(picture, range(BAND, picture.shape[0], BAND))
     return np.concatenate([mapped(band, colours) for band in bands])
 
 
 def mapped(picture: Image, colours: NDArray[np.float32]) -> Image:
-    """The picture after the quadratic colour map `colours` (10, 3), computed at once."""
+    """Apply a quadratic colour map (10, 3) to a whole picture."""
     r, g, b = cv2.split(picture)
     planes = [
         one + r * (x + xx * r + xy * g + xz * b) + g * (y + yy * g + yz * b) + b * (z + zz * b)
@@ -217,13 +217,13 @@ def mapped(picture: Image, colours: NDArray[np.float32]) -> Image:
 
 
 def quadratic(picture: Image) -> NDArray[np.float32]:
-    """(10, H * W) terms of a quadratic colour map: 1, the channels, and their products."""
+    """The terms (10, H * W) of a quadratic colour map: 1, r, g, b, their squares and products."""
     r, g, b = (picture[..., channel].ravel() for channel in range(3))
     return np.stack((np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b))
 
 
 def faithfulness(y: Plane, p: Plane) -> float:
-    """Median local correlation of two lumas' coarse structure; low if the prior was redrawn."""
+    """Median local correlation of large structure in two lumas; low if the scene was redrawn."""
     small = (reduced(plane, TONE) for plane in (y, p))
     a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
     both, own, theirs = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
@@ -250,7 +250,7 @@ def fill(photo: Image, prior: Image, mask: Mask) -> Image:
 
 
 def membrane(values: Image, known: Mask) -> Image:
-    """Interpolate `values` (h, w, 3) harmonically from `known` pixels to all others."""
+    """Interpolate `values` (h, w, 3) harmonically from the pixels in `known` to all others."""
     weight = known.astype(np.float32)
     steady = cv2.GaussianBlur(values * weight[..., None], (0, 0), EDGE)
     steady /= np.maximum(cv2.GaussianBlur(weight, (0, 0), EDGE), 1e-4)[..., None]
@@ -258,8 +258,8 @@ def membrane(values: Image, known: Mask) -> Image:
 
 
 def relax(values: Image, weight: Plane) -> Image:
-    """Interpolate `values` harmonically to pixels of zero `weight`: at half size first; then
-    the result is enlarged and relaxed."""
+    """Interpolate `values` harmonically to the pixels of zero `weight`. The result at half size,
+    enlarged, is the start of a few relaxation steps."""
     height, width = weight.shape
     unknown = (weight == 0)[..., None]
     if not unknown.any():
@@ -279,7 +279,7 @@ def relax(values: Image, weight: Plane) -> Image:
 
 
 def counted(mask: Mask) -> tuple[int, int, int]:
-    """The numbers of patches, lines and specks in a mask, see `Flaws`."""
+    """How many connected places of a mask are large patches, long thin lines, and small specks."""
     count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     length = np.hypot(boxes[1:count, cv2.CC_STAT_WIDTH], boxes[1:count, cv2.CC_STAT_HEIGHT])
     area = boxes[1:count, cv2.CC_STAT_AREA]
@@ -289,7 +289,7 @@ def counted(mask: Mask) -> tuple[int, int, int]:
 
 
 def ring_of(own: Mask) -> Mask:
-    """Mask of the pixels 3 to 4 px away from a spot."""
+    """Mask of the pixels 3 to 4 px away from the place `own`."""
     near, far = (cv2.dilate(own.astype(np.uint8), np.ones((k, k), np.uint8)) for k in (5, 9))
     return np.asarray((far > 0) & (near == 0), bool)
 

@@ -55,8 +55,9 @@ def find_pieces(
     Args:
         valid: (H, W) share of each pixel that the prior covers.
         light: correction from the prior's light to the photo's.
-        known: the photo is known to be a damaged print, so a single piece is enough.
-        colour: the photo is in colour; lines alone, or patches alone, are then not enough, since
+        known: the photo is known to be a damaged print, so a single piece is reported; otherwise
+            fewer than about three pieces or thirty specks are not.
+        colour: the photo is in colour; lines alone, or patches alone, are then not reported, since
             captions look like lines and reflections like patches.
     """
     lit = next(light.on(prior, WHOLE))
@@ -73,10 +74,10 @@ def find_pieces(
 
 
 def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
-    """Whether a scratch is likely: a quick test that examines only parts of the photo.
+    """Whether the photo probably has a scratch, by a quick test that examines only parts of it.
 
-    `alone` (h, w): response, at a small size, to structure that only the photo has. Only its long
-    places are examined. If long places make up much of the photo, the answer is True.
+    `alone` (h, w) is the response in a small copy to structure that only the photo has. Only long
+    places in it are examined. If long places make up much of the photo, the answer is True.
     """
     boxes = long_places(alone, photo.shape)
     answer = np.zeros(photo.shape[:2], np.float32)
@@ -91,7 +92,8 @@ def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
 
 
 def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
-    """Boxes, in px of a picture of `shape`, around long places with a large response (h, w)."""
+    """Boxes around long places with a large response in `answer` (h, w), in px of a picture of this
+    `shape`, of which `answer` comes from a small copy."""
     *_, boxes, _ = cv2.connectedComponentsWithStats((answer > OUTLINE).astype(np.uint8))
     size, scale = np.hypot(*boxes[1:, 2:4].T), max(shape) / max(answer.shape)
     rim = MARGIN * max(shape)
@@ -106,7 +108,7 @@ def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
 
 
 def likelihood(photo: Image, prior: Image) -> Plane:
-    """(H, W) how likely each pixel of a photo is damaged, 0 to 1, by the network.
+    """How likely each pixel of a photo is damaged: the network's output (H, W), 0 to 1.
 
     `prior`: (H, W, 3) registered, with its light matched to the photo's.
     """
@@ -119,9 +121,11 @@ def likelihood(photo: Image, prior: Image) -> Plane:
 
 
 def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
-    """Yield the damaged places in `answer` (H, W), each as a box with a margin and its mask there.
+    """Yield the damaged places in a plane of likelihoods (H, W): a box with a margin, and the mask
+    of the place in the box.
 
-    A place is connected, certainly damaged somewhere, and has a likelihood of `mean` on average.
+    The likelihood of a connected place is above 0.5 everywhere, above 0.95 somewhere, and above
+    `mean` on average.
     """
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((answer > DAMAGE).astype(np.uint8))
     inside = labels > 0
@@ -138,8 +142,8 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
 def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
     """Whether a place contrasts with its surroundings more in the photo than in the prior.
 
-    Otherwise the prior added something there. Local means on both sides of the edge of the mask
-    `own` are compared, since a dark scratch may run into a light hole.
+    If not, the prior added something there. Local means on both sides of the edge of the mask `own`
+    of the place are compared, since a dark scratch may run into a light hole.
     """
     ring = ring_of(own)
     inside, around = (cv2.blur(where.astype(np.float32), NEARBY) for where in (own, ring))
@@ -155,7 +159,7 @@ def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
 
 
 def mean_near(picture: Image, where: Mask, share: Plane) -> Image:
-    """(h, w, 3) local means of a picture over the pixels in the mask `where`.
+    """Local means (h, w, 3) of a picture, over the pixels in the mask `where` only.
 
     `share`: (h, w) share of each window that is in the mask.
     """
@@ -187,7 +191,7 @@ def with_lines(
     Args:
         lit: (H, W, 3) the registered prior, with its light matched to the photo's.
         inside: (H, W) where the prior is valid.
-        less: share by which the response to lines is reduced, for all or for each pixel.
+        less: 0 to 1, by how much of itself the response to lines is reduced; per pixel or for all.
     """
     own, shown = (
         cv2.GaussianBlur(plane, (0, 0), NARROW) - cv2.GaussianBlur(plane, (0, 0), WIDE)
@@ -213,7 +217,7 @@ def with_lines(
 
 
 def stroke_response(plane: Plane) -> Plane:
-    """(H, W) largest absolute mean of the plane along a straight stroke through each pixel."""
+    """For each pixel, the largest absolute mean of the plane along straight strokes through it."""
     half = STROKE // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     best = np.zeros(plane.shape, np.float32)
@@ -227,8 +231,8 @@ def stroke_response(plane: Plane) -> Plane:
 def strips(off: Mask) -> Mask:
     """Mask (H, W) of the print's border and the background around the print.
 
-    `off` (H, W) marks where photo and prior differ. The border consists of rows along a side of the
-    picture in which they differ in most pixels.
+    `off` (H, W) is True where photo and prior differ. A side of the picture has a border if they
+    differ in more than half of the pixels of many rows, or columns, along it.
     """
     border = np.zeros_like(off)
     for turns in range(4):
@@ -245,7 +249,7 @@ def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
     """Mask (H, W) of damaged regions: connected, and outlined by edges that only the photo has.
 
     Args:
-        off: (H, W) difference of photo and prior over its threshold.
+        off: (H, W) difference of photo and prior, divided by the threshold above which it counts.
         alone: (H, W) mask of edges that only the photo has.
         back: (H, W) mask of places near structure that only the prior has.
     """
