@@ -36,7 +36,7 @@ GAMMA = (2.4, 12.92)  # power and slope of the sRGB curve, as LibRaw takes them
 
 
 def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode a BMP file to 8-bit grey, RGB or RGBA; ImageReadError if above `max_pixels`."""
+    """Decode a BMP file to 8-bit grey, RGB or RGBA samples."""
     picture = BmpImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
@@ -50,7 +50,7 @@ def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_gif(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode the first frame of a GIF file to 8 bits; `lost` in the result counts the others."""
+    """Decode the first frame of a GIF to 8-bit samples; `lost` in the result counts the others."""
     with quiet():
         picture = GifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
@@ -78,7 +78,7 @@ def read_webp(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_avif(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode a still AVIF file to samples of its own depth: 8, 10 or 12 bits."""
+    """Decode a still AVIF file to samples of the file's own depth, that is, 8, 10 or 12 bits."""
     with quiet():
         picture = AvifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)

@@ -73,7 +73,7 @@ def usable(icc: bytes | None, model: Model) -> bool:
 
 
 def writable(icc: bytes | None, model: Model) -> bool:
-    """Whether LittleCMS can also convert to the profile, not only from it (as of a scanner)."""
+    """Whether LittleCMS can convert from and to the profile; False for many scanner profiles."""
     if not usable(icc, model) or icc is None:
         return False
     try:
@@ -125,7 +125,7 @@ def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
 
 
 def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
-    """Convert an sRGB picture to (H, W, C) values of a colour model, in the profile unless None."""
+    """Convert an sRGB picture to (H, W, C) values of a model, in the profile `icc` if not None."""
     if icc is not None and not _is_srgb(icc, model):
         return _transform(image, _srgb(), "rgb", icc, model)
     if model == "grey":
@@ -152,8 +152,8 @@ def as_stored(
         stored: the file's own (H, W, C) values in [0, 1].
 
     Returns (H, W, C) values, exactly `stored` in pixels where `image` equals `before`. In edited
-    pixels, what clipping removed from `stored` is added again, in proportion to the pixel's
-    brightness, and the less the more the pixel's colour has changed.
+    pixels, the part of `stored` that clipping removed is added again. It is scaled with the pixel's
+    brightness, and reduced as far as the pixel's colour has changed.
     """
     same = (image == before).all(axis=2, keepdims=True)
     if same.all():
@@ -177,7 +177,7 @@ def _plain_ink(image: Image) -> Values:
 
 @lru_cache(maxsize=8)
 def _is_srgb(icc: bytes, model: Model) -> bool:
-    """Whether conversion to sRGB changes every colour of a test grid by less than half a level."""
+    """Whether conversion from the profile to sRGB changes colours by less than half a level."""
     if model == "cmyk":
         return False
     steps = np.linspace(0.0, 1.0, 65 if model == "grey" else 9, dtype=np.float32)
@@ -187,7 +187,7 @@ def _is_srgb(icc: bytes, model: Model) -> bool:
 
 
 def _transform(values: Values, source: bytes, model: Model, target: bytes, into: Model) -> Values:
-    """Convert values of colour model `model` in profile `source` to model `into` in `target`.
+    """Convert values from profile `source`, of colour model `model`, to `target`, of model `into`.
 
     Bands of rows are converted in parallel.
     """
@@ -277,7 +277,7 @@ def check_full_range(cicp: bytes) -> None:
     """Raise ImageReadError if the body of a cICP chunk states narrow-range or YCbCr samples."""
     if len(cicp) == 4 and (cicp[2] != 0 or cicp[3] != 1):
         raise ImageReadError(
-            "expected full-range RGB samples, got PNG whose cICP chunk says narrow range or YCbCr; "
+            "expected full-range RGB samples, got a PNG of narrow range or YCbCr (its cICP chunk); "
             "convert the picture to sRGB"
         )
 

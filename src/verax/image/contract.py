@@ -71,7 +71,7 @@ class Photo:
         metadata: ICC profile, EXIF, XMP, IPTC, texts and resolution.
         name: file name for messages, "" for an array.
         lost: what the file holds and is not kept, in words, such as "a gain map (HDR)".
-        stored: the samples in the file's own colours, None if these are sRGB or premultiplied.
+        stored: the samples in the file's own colours; None for sRGB, or if multiplied by alpha.
         sha256: hash of the file's bytes; without a file, of the array's shape and bytes.
     """
 
@@ -151,7 +151,7 @@ def check_image(array: Image, *, name: str = "image") -> Image:
 
 
 def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> Plane:
-    """Return the plane if float32 in [0, 1] of `size` (width, height), else ImageContractError."""
+    """Return the plane; ImageContractError if not float32 in [0, 1] of `size` (width, height)."""
     if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
         kind = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
         raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {kind}; convert it")
@@ -214,7 +214,7 @@ def to_uint16(image: Image, *, bits: int = 16) -> NDArray[np.uint16]:
 
 
 def _levels(image: Image, whole: NDArray[Level], bits: int, band: int = 16) -> NDArray[Level]:
-    """Fill `whole` with the nearest levels of `image`, `band` rows at a time; returns `whole`."""
+    """Fill `whole` with the nearest levels 0..2**bits - 1 of `image`, `band` rows at a time."""
     for top in range(0, len(image), band):
         levels = np.clip(np.asarray(image[top : top + band], np.float32), 0.0, 1.0)
         levels *= np.float32(2**bits - 1)

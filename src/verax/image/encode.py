@@ -53,7 +53,7 @@ class Ability:
     linear: bool = False
 
     def holds(self, icc: bytes | None, model: Model, depth: int) -> bool:
-        """Whether the format can store samples of this colour model and bit depth in `icc`."""
+        """Whether the format can store samples of this model and depth in the profile `icc`."""
         if self.linear and depth > 8:
             grey = colour.profile_of_numbers(1, LINEAR, "grey")
             return icc in (colour.profile_of_numbers(1, LINEAR, model), colour.rgb_of_grey(grey))

@@ -55,8 +55,8 @@ SALVAGERS: dict[str, Callable[..., tuple[Raw, int]]] = {"jpeg": salvage_jpeg, "p
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read a picture file. Raises ImageReadError if it is not one complete still picture, or is
-    larger than `max_pixels`."""
+    """Read a picture file. Raises ImageReadError if it is not one complete still picture, or has
+    more than `max_pixels` pixels."""
     photo = decode(read_bytes(path), name=str(path), max_pixels=max_pixels)
     return replace(photo, name=Path(path).name)
 
@@ -80,7 +80,8 @@ def read_bytes(path: Path | str) -> bytes:
     except FileNotFoundError as exc:
         raise ImageReadError(f"{problem}, found no file; check the path") from exc
     except PermissionError as exc:
-        raise ImageReadError(f"{problem}, got one that may not be read; allow reading it") from exc
+        hint = "got one that may not be read; change its permissions"
+        raise ImageReadError(f"{problem}, {hint}") from exc
     except (OSError, ValueError) as exc:  # ValueError: a path with a null byte
         raise ImageReadError(f"{problem}, reading failed ({_reason(exc)}); try again") from exc
 

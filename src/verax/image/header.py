@@ -113,7 +113,7 @@ def format_of_bytes(head: bytes) -> str:
 
 
 def format_of_file(path: Path) -> str:
-    """The format, such as "jpeg", by a file's first bytes; "" if it is unknown or unreadable."""
+    """The format, such as "jpeg", recognised from a file's first bytes; "" if not recognised."""
     try:
         with path.open("rb") as file:
             return format_of_bytes(file.read(HEAD))

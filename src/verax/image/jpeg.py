@@ -47,7 +47,7 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress warnings in a `with` block, in one thread at a time: warning filters are global."""
+    """Suppress warnings in a `with` block; for one thread at a time, as the filters are global."""
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -93,7 +93,7 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
 
 
 def _is_complete(layout: Segments) -> bool:
-    """Whether the scans cover all coefficients; True if not Huffman-coded, which is not checked."""
+    """Whether the scans cover all coefficients; True without check if not Huffman-coded."""
     kind, complete = _coverage(layout)
     return complete or kind not in HUFFMAN
 
@@ -105,7 +105,7 @@ def _may_end_early(layout: Segments) -> bool:
 
 
 def _coverage(layout: Segments) -> tuple[int, bool]:
-    """The marker of the frame (0: none), and whether the scans cover every bit of coefficients."""
+    """The frame's marker (0: none), and whether the scans cover every bit of every coefficient."""
     frame = next(((m, b) for m, b in layout.segments if m in (*HUFFMAN, 0xC9, 0xCA)), None)
     if frame is None or len(frame[1]) < 6:
         return 0, False

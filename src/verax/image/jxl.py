@@ -37,9 +37,9 @@ NAME: Choice = ((0, 0), (4, 0), (5, 16), (10, 48))
 class JxlHeader:
     """The fields of a codestream header; width and height are those of the upright picture.
 
-    `primaries` and `transfer` are H.273 codes; `profile`: an ICC profile or chromaticities are used
-    instead. `extra`: types of the channels other than colour, 0 for alpha. `transfer_end`: bits
-    from the end of the signature to the end of the transfer code; 0 without such a code.
+    `primaries` and `transfer` are H.273 codes, both 2 if `profile`, that is, if an ICC profile or
+    chromaticities are used. `extra`: types of the channels other than colour (0: alpha).
+    `transfer_end`: bits between signature and end of the transfer code; 0 without such a code.
     """
 
     width: int
@@ -166,7 +166,7 @@ def _channel(bits: Bits) -> tuple[int, bool]:
 
 def _colour(bits: Bits) -> tuple[int, int, bool, int]:
     """Read the colour fields: H.273 primaries and transfer, whether a profile or chromaticities
-    are used instead (both codes are then 2), and the bit behind the transfer code (0: no code)."""
+    are used instead (both codes are then 2), and the bits read up to here (0: no transfer code)."""
     if bits.flag():
         return 1, 13, False, 0
     by_profile, space = bits.flag(), bits.choose(ENUM)
@@ -270,7 +270,7 @@ def size_of(head: bytes) -> tuple[int, int]:
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """Encode levels (H, W, C), in linear light if `metadata` has a profile, as lossless JPEG XL."""
+    """Encode levels (H, W, C) without loss: linear light if `metadata.icc` is set, else sRGB."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
@@ -288,7 +288,7 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
 def _labelled_srgb(codestream: bytes) -> bytes:
     """Replace "linear light" by "sRGB" in the header of a codestream; returns the new codestream.
 
-    The encoder writes "linear light" for all 16-bit pictures. Codes are stored less 2 in four bits.
+    The encoder writes "linear light" for all 16-bit pictures. A code minus 2 is stored in 4 bits.
     """
     header = header_of(codestream)
     if header.transfer != LINEAR:

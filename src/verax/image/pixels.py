@@ -160,9 +160,10 @@ def guided_filter(
 
 
 def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
-    """Cut an array of this shape (H, W, ...) into stripes, and call `work` with each one's rows.
+    """Divide an array of this shape (H, W, ...) into stripes, and call `work` for each of them.
 
-    Two threads are used. Every stripe but the last has an even number of rows.
+    `work` gets the stripe's rows as a slice. It is called in two threads. Every stripe but the last
+    has an even number of rows.
     """
     rows = 2 * max(1, STRIPE // (2 * shape[1]))
     stripes = [slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows)]

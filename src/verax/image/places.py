@@ -56,7 +56,7 @@ NAMES_LEFT = re.compile(
 
 
 def names_a_place(name: str) -> bool:
-    """Whether a metadata property of this name, such as "GPSLatitude", states a place."""
+    """Whether a metadata property with this name, such as "GPSLatitude", describes a place."""
     if PARTS.search(name):
         return True
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]

@@ -153,7 +153,7 @@ def _header(body: bytes) -> PngHeader:
 
 
 def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
-    """Decode the bodies of the chunks, by type, to levels (H, W, C).
+    """Decode a PNG to levels (H, W, C); `parts` are the bodies of its chunks by type.
 
     Each pass of an interlaced PNG is decoded as a separate picture.
     """
@@ -198,7 +198,7 @@ def _around(header: PngHeader, parts: dict[bytes, list[bytes]]) -> list[tuple[by
 
 
 def _palette(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
-    """The palette as RGB bytes, with black for indices that the bit depth allows but it lacks."""
+    """The palette as RGB bytes, with black for indices that it lacks but the bit depth allows."""
     palette = first(parts, b"PLTE") or b""
     if not palette or len(palette) % 3:
         raise ImageReadError(

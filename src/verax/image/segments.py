@@ -59,7 +59,7 @@ class Segments:
     ended: bool
 
     def of(self, marker: int, mark: bytes = b"") -> list[bytes]:
-        """The bodies, less `mark`, of the segments with this marker that begin with `mark`."""
+        """The bodies of segments with this marker that begin with `mark`, without the mark."""
         return [b[len(mark) :] for m, b in self.segments if m == marker and b.startswith(mark)]
 
 

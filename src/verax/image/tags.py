@@ -171,7 +171,7 @@ def _tree(
 
 
 def serialise(tags: Tree, *, order: str, base: int) -> bytes:
-    """The bytes of a TIFF directory, its values and nested directories, for the offset `base`."""
+    """The bytes of a TIFF directory, its values and nested directories, to be put at `base`."""
     end = base + 2 + 12 * len(tags) + 4
     entries, values = b"", b""
     for tag, value in sorted(tags.items()):
@@ -270,7 +270,7 @@ def iim_of(sets: list[Record]) -> bytes:
 
 
 def upright(iim: bytes, turn: int) -> bytes | None:
-    """IPTC IIM, less previews, for a picture turned by EXIF orientation `turn`; None if damaged."""
+    """IPTC IIM without previews for a picture turned by orientation `turn`; None if damaged."""
     try:
         sets = records(iim)
     except (ValueError, struct.error):

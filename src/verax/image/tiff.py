@@ -179,7 +179,7 @@ def _decode(page: Page, index: int) -> NDArray[Any]:
         samples = np.moveaxis(samples, 0, 2)
     if samples.shape[:2] != (page.number(HEIGHT), page.number(WIDTH)):
         raise ImageReadError(
-            f"expected {page.number(WIDTH)}x{page.number(HEIGHT)} px, as the tags say, decoded "
+            f"expected {page.number(WIDTH)}x{page.number(HEIGHT)} px, as the tags say, got "
             f"{samples.shape[1]}x{samples.shape[0]} px; save the picture as an ordinary TIFF or PNG"
         )
     return samples.astype(np.uint8) if samples.dtype == np.bool_ else samples

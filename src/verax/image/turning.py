@@ -52,7 +52,7 @@ def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
 
 
 def turned(packet: bytes, turn: int, size: Size) -> bytes:
-    """The XMP packet for a picture turned by EXIF orientation `turn`; `size` before turning."""
+    """The XMP packet after a picture of `size` (width, height) was turned by orientation `turn`."""
     document = xmp.parse(packet)
     if document is None:
         return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", packet)

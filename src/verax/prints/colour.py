@@ -1,4 +1,4 @@
-"""Colour a grey or toned (say, sepia) photo with the chroma of its prior; its luma is kept.
+"""Colour a grey or sepia photo with the chroma of its prior; the photo's luma is kept.
 
 A local linear map from the prior's luma to the prior's chroma (guided filter: He, Sun and Tang,
 TPAMI 35(6), 2013) is applied to the photo's luma, so that colours change at the photo's edges.
@@ -81,8 +81,8 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
 
 
 def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.float16]:
-    """The trust map (H, W, 4) after colouring. The `share` (H, W) of chroma that is the prior's is
-    taken from channel 0, "from the photo", and added to channel 2, "light of the prior"."""
+    """The trust map (H, W, 4) after colouring: the fraction `share` (H, W) of channel 0, "from the
+    photo", is moved to channel 2, "light of the prior"."""
     shares = trust.astype(np.float32)
     more = shares[..., 0] * share
     shares[..., 0] -= more
@@ -91,10 +91,10 @@ def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.floa
 
 
 def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
-    """Give the restoration of a toned print the tint of its prior, which may be plain grey.
+    """Give the restoration of a print in one tint (such as sepia) the tint of its prior, or grey.
 
-    Returns None if the photo is not toned or the prior is in colour. All pixels get the tint,
-    including border and stains. The luma of `restored` is kept.
+    Returns None if the photo is not in one tint or the prior is in colour. All pixels get the
+    prior's tint, including border and stains. The luma of `restored` is kept.
     """
     if toning(photo) != "toned" or toning(prior) == "colour":
         return None
@@ -248,7 +248,7 @@ def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Pla
 
 
 def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
-    """The prior's luma `p`, changed to the histogram of the photo's luma `y` (pixels of weight)."""
+    """The prior's luma `p` with the histogram of the photo's luma `y` (both where weight > 0.5)."""
     use = weight > 0.5
     if use.sum() < 100:
         return p
@@ -289,7 +289,7 @@ def carry(
 
 
 def within_gamut(y: Plane, chroma: NDArray[np.float32]) -> Image:
-    """A picture of this luma and chroma, in [0, 1]; colours beyond lose chroma, but never luma."""
+    """A picture of this luma and chroma; colours out of [0, 1] lose chroma, but never luma."""
     chroma = chroma - cv2.transform(chroma, LUMA[None])[..., None]
     room = np.where(chroma > 0, 1 - y[..., None], y[..., None])
     most = np.min(room / np.maximum(np.abs(chroma), 1e-6), axis=2)

@@ -151,7 +151,7 @@ def best_outline(small: Image) -> Corners | None:
 
 
 def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
-    """Sort corners clockwise from top left; None if no print is so small, large or slanted."""
+    """Sort corners clockwise from top left; None if too small, large or slanted for a print."""
     ring = in_order(around)
     least, most = (share * shape[0] * shape[1] for share in AREA)
     if not is_outline(ring, least=least) or area_of(ring) > most:
@@ -224,7 +224,7 @@ def gradients(image: Image) -> NDArray[np.float32]:
 
 
 def straight_lines(small: Image) -> list[Line]:
-    """The straight lines in a picture; the one with the most length of segments on it is first."""
+    """The straight lines in a picture, sorted by total length of their segments, longest first."""
     detector = cv2.createLineSegmentDetector()
     least = SHORT * max(small.shape[:2])
     pieces: list[tuple[float, NDArray[np.float64]]] = []

@@ -68,7 +68,7 @@ SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Responses (H, W) to structure only in the photo, and only in the prior; certain above 1."""
+    """How clear structure is that only the photo, or only the prior, has: (H, W), sure above 1."""
 
     photo: Plane
     prior: Plane
@@ -136,7 +136,7 @@ def find_damage(
 
 
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
-    """Find the wear of a print, such as creases and stains, that its registered prior has not.
+    """Find the wear of a print, such as creases and stains, that its registered prior lacks.
 
     `valid` (H, W) is the share of each pixel that the prior covers. `faces` returns (H, W), 1 in
     faces, where more evidence is required.

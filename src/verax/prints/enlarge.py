@@ -63,7 +63,7 @@ class Larger:
 def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
     """(width, height) of the photo after enlarging it by a scale of "2", "3", "4" or "prior".
 
-    "prior" means by `finer`, the px of the prior per px of the photo, but by at most 4. Raises
+    "prior" enlarges by `finer`, the px of the prior per px of the photo, but by at most 4. Raises
     InputError for any other scale, and for a result of more than 64 megapixels.
     """
     if scale not in FACTORS:
@@ -143,7 +143,7 @@ def enlarge(
 
 
 def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
-    """Detail (H, W, 3) of the prior finer than the photo's pixels, times `valid` and agreement."""
+    """The prior's detail finer than the photo's pixels, weighted by `valid` and their agreement."""
     size = (prior.shape[1], prior.shape[0])
     small = reduce(prior, (photo.shape[1], photo.shape[0]))
     share, gain = agreement(photo, small)
@@ -201,11 +201,11 @@ def local_mean(plane: Plane) -> Plane:
     return np.asarray(cv2.GaussianBlur(plane, (0, 0), LOCAL), np.float32)
 
 
-def share_of(detail: Image, plain: Image, window: float) -> Plane:
-    """The share (H, W) of `detail` in the structure of `plain` + `detail`; `window`: sigma in px."""
-    flat = cv2.GaussianBlur(grey(plain), (0, 0), window)
+def share_of(detail: Image, plain: Image, sigma: float) -> Plane:
+    """The share (H, W) of `detail` in the structure of `plain` + `detail`, near each pixel."""
+    flat = cv2.GaussianBlur(grey(plain), (0, 0), sigma)
     added, there = (
-        np.sqrt(cv2.GaussianBlur(v * v, (0, 0), window)) for v in (grey(detail), grey(plain) - flat)
+        np.sqrt(cv2.GaussianBlur(v * v, (0, 0), sigma)) for v in (grey(detail), grey(plain) - flat)
     )
     return np.asarray(added / (added + there + TINY), np.float32)
 
@@ -237,7 +237,7 @@ def reduce(image: Image, size: Size) -> Image:
 
 
 def expand(image: Image, size: Size) -> Image:
-    """The least-norm picture of `size` (width, height) among those that `reduce` makes `image`."""
+    """The picture of `size` (width, height) of least norm that `reduce` turns into `image`."""
     rows, columns = reduction(image.shape[0], size[1]), reduction(image.shape[1], size[0])
     height, width = image.shape[:2]
     factors = scipy.sparse.linalg.splu

@@ -191,8 +191,8 @@ def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
 
 
 def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArray[np.float32]:
-    """Fit a quadratic map (10, 3) from the prior's colours to the photo's by weighted least squares,
-    regularised towards the identity. `terms` (10, H * W): the prior's 1, r, g, b, and products."""
+    """Fit a quadratic map (10, 3) from the prior's colours to the photo's by weighted least squares
+    and regularised towards the identity. `terms` (10, H * W): the prior's 1, r, g, b, products."""
     weighted = terms * weight.ravel()
     ridge = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(weight.sum())
     right = weighted @ (photo.reshape(-1, 3) - terms[1:4].T)

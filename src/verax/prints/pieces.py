@@ -92,8 +92,8 @@ def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
 
 
 def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
-    """Boxes around long places with a large response in `answer` (h, w), in px of a picture of this
-    `shape`, of which `answer` comes from a small copy."""
+    """Boxes around the long places with a large response in `answer` (h, w), which belongs to a
+    small copy of a picture. The boxes are in px of the picture, which has this `shape`."""
     *_, boxes, _ = cv2.connectedComponentsWithStats((answer > OUTLINE).astype(np.uint8))
     size, scale = np.hypot(*boxes[1:, 2:4].T), max(shape) / max(answer.shape)
     rim = MARGIN * max(shape)
@@ -191,7 +191,7 @@ def with_lines(
     Args:
         lit: (H, W, 3) the registered prior, with its light matched to the photo's.
         inside: (H, W) where the prior is valid.
-        less: 0 to 1, by how much of itself the response to lines is reduced; per pixel or for all.
+        less: fraction by which the response to lines is lowered, for all pixels or for each.
     """
     own, shown = (
         cv2.GaussianBlur(plane, (0, 0), NARROW) - cv2.GaussianBlur(plane, (0, 0), WIDE)
