@@ -36,7 +36,7 @@ GAMMA = (2.4, 12.92)  # power and slope of the sRGB curve, as LibRaw takes them
 
 
 def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode a BMP file to 8-bit grey, RGB or RGBA samples."""
+    """Decode a BMP file of at most `max_pixels` pixels to 8-bit grey, RGB or RGBA samples."""
     picture = BmpImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
@@ -70,7 +70,7 @@ def read_gif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_webp(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode a still WebP file to 8-bit samples; raises ImageReadError for an animation."""
+    """Decode a still WebP file to 8-bit samples; raises ImageReadError if it is animated."""
     picture = WebPImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     check_frames(getattr(picture, "n_frames", 1))
@@ -165,7 +165,7 @@ def _of_extra(module: str, extra: str, task: str) -> Any:  # noqa: ANN401  # unt
 
 
 def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """The bytes of a BMP file of (H, W, C) 8-bit grey or RGB levels; of `metadata` only the dpi."""
+    """The bytes of a BMP file of 8-bit grey or RGB levels (H, W, C); stores only `metadata.dpi`."""
     options = {"dpi": metadata.dpi} if metadata.dpi else {}
     return _saved(samples, "BMP", **options)
 

@@ -177,7 +177,7 @@ def _plain_ink(image: Image) -> Values:
 
 @lru_cache(maxsize=8)
 def _is_srgb(icc: bytes, model: Model) -> bool:
-    """Whether conversion from the profile to sRGB changes colours by less than half a level."""
+    """Whether the profile's conversion to sRGB changes colours by less than half an 8-bit level."""
     if model == "cmyk":
         return False
     steps = np.linspace(0.0, 1.0, 65 if model == "grey" else 9, dtype=np.float32)

@@ -151,7 +151,7 @@ def check_image(array: Image, *, name: str = "image") -> Image:
 
 
 def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> Plane:
-    """Return the plane; ImageContractError if not float32 in [0, 1] of `size` (width, height)."""
+    """Raise ImageContractError unless the plane is float32 in [0, 1] of `size` (width, height)."""
     if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
         kind = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
         raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {kind}; convert it")

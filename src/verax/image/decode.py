@@ -140,7 +140,7 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
 def upright_exif(
     exif: bytes, size: tuple[int, int], turn: int | None = None
 ) -> tuple[bytes | None, int]:
-    """Change an EXIF block to fit the upright picture, and remove its thumbnail.
+    """Change an EXIF block to fit the upright picture: orientation 1, and no thumbnail.
 
     Args:
         exif: the block as in the file.
@@ -227,7 +227,7 @@ def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayo
 def _blank(
     block: bytearray, discarded: tags.Directory, retained: tags.Directory, *more: tuple[int, int]
 ) -> None:
-    """Overwrite the directory `discarded`, its values and the byte ranges `more` with zeros.
+    """Overwrite the directory `discarded`, its values, and `more` (start, end) with zeros.
 
     The block's header and the directory `retained` stay unchanged, even if the discarded directory
     is damaged and points at them.

@@ -117,7 +117,7 @@ def _size(bits: Bits) -> tuple[int, int]:
 
 
 def _extra_fields(bits: Bits) -> tuple[bool, bool]:
-    """Read the optional fields: whether turned by 90 or 270 degrees, and whether animated."""
+    """Read optional fields; returns whether turned by 90 or 270 degrees, and whether animated."""
     turned = bits.take(3) >= 4
     if bits.flag():
         _size(bits)
@@ -149,7 +149,7 @@ def _depth(bits: Bits) -> tuple[int, bool]:
 
 
 def _channel(bits: Bits) -> tuple[int, bool]:
-    """Read an extra channel: its type, and whether it is alpha already multiplied into colour."""
+    """Read an extra channel; returns its type, and whether it is alpha multiplied into colour."""
     if bits.flag():
         return ALPHA, False
     kind = bits.choose(ENUM)
@@ -165,8 +165,8 @@ def _channel(bits: Bits) -> tuple[int, bool]:
 
 
 def _colour(bits: Bits) -> tuple[int, int, bool, int]:
-    """Read the colour fields: H.273 primaries and transfer, whether a profile or chromaticities
-    are used instead (both codes are then 2), and the bits read up to here (0: no transfer code)."""
+    """Read the colour fields; returns H.273 primaries and transfer, whether a profile or
+    chromaticities replace them (both are then 2), and the bits read so far (0: no transfer)."""
     if bits.flag():
         return 1, 13, False, 0
     by_profile, space = bits.flag(), bits.choose(ENUM)
@@ -270,7 +270,7 @@ def size_of(head: bytes) -> tuple[int, int]:
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """Encode levels (H, W, C) without loss: linear light if `metadata.icc` is set, else sRGB."""
+    """Encode levels (H, W, C), linear if `metadata.icc` is set, else sRGB, as lossless JPEG XL."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):

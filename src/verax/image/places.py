@@ -158,7 +158,7 @@ def _iim(block: bytes) -> tuple[bytes | None, list[str]]:
 
 
 def _digits(texts: list[str]) -> set[bytes]:
-    """The numbers in texts, cut to four decimals, to find copies with more or fewer decimals."""
+    """The decimal numbers in texts, cut to four decimals to find copies of another precision."""
     numbers = re.findall(r"\d{1,3}\.\d{4,}", " ".join(texts))
     return {number[: number.index(".") + 5].encode() for number in numbers}
 

@@ -84,7 +84,7 @@ def layout_of(data: bytes) -> Segments:
 def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
     """The XMP packet of a JPEG file, merged with its extension; None if there is no packet.
 
-    Also returns what is lost, in words: [] or that the extended XMP is missing or damaged.
+    Also returns what is lost, in words: nothing, or extended XMP that is unused or damaged.
     """
     packet = next(iter(layout.of(APP1, XMP_MARK)), None)
     pieces: dict[bytes, dict[int, bytes]] = {}
@@ -104,7 +104,7 @@ def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
 
 
 def unknown_blocks(layout: Segments) -> list[str]:
-    """The application segments of a JPEG file that Verax does not keep, as "a block APP4 name"."""
+    """Application segments of a JPEG file that Verax does not keep, such as "a block APP4 name"."""
     names = []
     for marker, body in layout.segments:
         if APP0 <= marker < APP0 + 16 and not body.startswith(KNOWN):
@@ -234,7 +234,7 @@ def _texts(
 
 
 def _raw_profile(text: bytes) -> bytes:
-    """Decode lines with a profile's name, its length, and hexadecimal digits; b"" if malformed."""
+    """Decode a profile stored as text (name, length, hexadecimal digits); b"" if malformed."""
     lines = text.strip().split(b"\n", 2)
     try:
         return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""

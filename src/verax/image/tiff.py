@@ -188,8 +188,8 @@ def _decode(page: Page, index: int) -> NDArray[Any]:
 def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Select the colour channels and one alpha channel, if any.
 
-    Returns (H, W, C) samples, and the kind of alpha: 0 for none, ASSOCIATED (premultiplied) or
-    UNASSOCIATED (straight).
+    Returns (H, W, C) samples, and the kind of alpha: 0 for none, 1 for premultiplied, 2 for
+    straight.
     """
     if page.number(PHOTOMETRIC) == PALETTE:
         return _look_up(page, samples[..., 0]), 0

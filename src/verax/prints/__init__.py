@@ -90,18 +90,18 @@ def inside_border(flat: Image) -> Box:
     return (left, top, width - right, height - bottom)
 
 
-def paper_along(side: Image) -> Plane:
+def paper_along(flat: Image) -> Plane:
     """The colour of the paper along the upper edge of a print: one per column (W, 3), smoothed."""
-    skip = max(2, round(SKIPPED * side.shape[0]))
-    edge = np.median(side[skip : 3 * skip], axis=0)[None]
-    return np.asarray(cv2.blur(edge, (max(3, side.shape[1] // 12), 1))[0], np.float32)
+    skip = max(2, round(SKIPPED * flat.shape[0]))
+    edge = np.median(flat[skip : 3 * skip], axis=0)[None]
+    return np.asarray(cv2.blur(edge, (max(3, flat.shape[1] // 12), 1))[0], np.float32)
 
 
-def border_depth(side: Image) -> int:
+def border_depth(flat: Image) -> int:
     """The number of rows of paper border at the upper edge of a print; 0 if there is no border."""
-    height, width = side.shape[:2]
+    height, width = flat.shape[:2]
     middle = slice(width // 8, width - width // 8)
-    stray = np.abs(side[:, middle] - paper_along(side)[middle]).max(2)
+    stray = np.abs(flat[:, middle] - paper_along(flat)[middle]).max(2)
     share = (stray < PAPER).mean(1)
     skip, reach = max(2, round(SKIPPED * height)), round(BORDER * height)
     rows = np.flatnonzero(share[skip:reach] < FILLED)

@@ -21,13 +21,13 @@ Toning = Literal["grey", "toned", "colour"]
 
 # a pair of values is a ramp: no effect at the first, full effect at the second
 GREYISH = 3.0 / 255  # largest chroma of a grey photo
-# a toned print has one chroma for each luma: its tone
-STRAY = 10.0 / 255  # largest distance of a toned print's pixel from the tone
+# a toned print has one chroma for each luma: its tint
+STRAY = 10.0 / 255  # largest distance of a toned print's pixel from the tint
 OFF = 0.07  # largest share of pixels with a larger distance: stains, stamps, pencil
 VIVID, FEW = 28.0 / 255, 0.005  # of a toned print, less than this share of pixels is so far off
-COLOURED = 8.0 / 255  # least distance of chroma from the tone in a prior that is in colour
+COLOURED = 8.0 / 255  # least distance of chroma from the tint in a prior that is in colour
 DARKEST, LIT = 0.06, 0.5  # least luma taken for a dark photo's brightest pixels, and their target
-BINS = 24  # of luma, for the tone of a print
+BINS = 24  # of luma, for the tint of a print
 SIDE = 512  # px, long side at which a photo's toning is judged
 RADII = (0.0025, 0.012)  # of the windows, shares of the long side: small things, and flat places
 SMOOTH = 4e-4  # regularisation: variance of luma below which chroma does not follow it
@@ -37,7 +37,7 @@ PLAIN = 0.4  # correlation that two flat places count as having
 MOSTLY = (0.35, 0.6)  # share of the wider surroundings that must agree
 CARRIED = 0.024  # share of the long side over which colour is carried to places without evidence
 SPREAD = 320  # px, long side at which colour spreads to places without evidence
-PULL = 0.002  # weight of the photo's own tone in spreading
+PULL = 0.002  # weight of the photo's own tint in spreading
 REACHED = (0.55, 0.95)  # share of spread colour from which it is used, and used in full
 STEP = 0.03  # step of luma between neighbours that separates colours
 BEYOND = 2.5  # standard deviations of luma beyond which a local map is not extrapolated
@@ -222,8 +222,8 @@ def without_rim(weight: Plane, radius: int) -> Plane:
 def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
     """How well the prior (luma `p`) shows the structure of the photo (luma `y`), from 0 to 1.
 
-    Returns two planes (H, W): near each pixel (windows of `radius` px), and in its surroundings.
-    Flat places get a small value; beside an outline a smaller window is used, without the outline.
+    Returns two planes (H, W): for windows of `radius` px, and for windows five times as wide. Flat
+    places get a small value; beside an outline a smaller window is used, without the outline.
     """
     alike, _ = likeness(y, p, radius)
     near, inside = likeness(y, p, max(2, radius // 2))

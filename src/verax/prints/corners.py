@@ -168,7 +168,7 @@ def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
 
 
 def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
-    """How likely an outline is a print's, by area and edges; 0 if edges go on beyond corners."""
+    """Score of an outline, higher for large ones on sharp edges; 0 if edges go on past corners."""
     shares = [side.share for side in sides]
     mean = float(np.mean(shares))
     through = sum(

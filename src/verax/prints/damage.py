@@ -68,7 +68,10 @@ SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How clear structure is that only the photo, or only the prior, has: (H, W), sure above 1."""
+    """How clear structure is that only one of two pictures has: (H, W), certain above 1.
+
+    `photo` is for structure only in the photo, `prior` for structure only in the prior.
+    """
 
     photo: Plane
     prior: Plane
@@ -151,7 +154,7 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
     off = difference(photo, lit, SHIFT) * inside
     usual = mean_within(off, inside & ~edges)
     back = dilated(places(answers.prior, 1.0), BACK_REACH)
-    alone = kept_places(answers, off, usual, back)
+    alone = worn_places(answers, off, usual, back)
     blurred, shown = (cv2.GaussianBlur(v, (0, 0), 1.2) for v in (photo, lit))
     smooth = difference(blurred, shown, 0) * inside
     plain = inside & ~alone & (smooth < REGION[1])
@@ -172,7 +175,7 @@ def numbers(answers: Answers) -> tuple[int, int]:
 
 def is_one_sided(in_photo: int, in_prior: int, least: int, times: float) -> bool:
     """Whether `in_photo` (places with structure only in the photo) is at least `least`, and more
-    than `times` (`in_prior` + 1), where `in_prior` counts places with structure only there."""
+    than `times` (`in_prior` + 1), where `in_prior` counts those only in the prior."""
     return in_photo >= least and in_photo > times * (in_prior + 1)
 
 
@@ -187,7 +190,7 @@ def small_copies(photo: Image, prior: Image, valid: Plane) -> list[Image]:
 def compare_small(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
     """Compare small copies of photo and prior under the same light, without the print's border.
 
-    Returns the responses to structure that only one has, and the correction of the prior's light.
+    Returns how clearly each has structure that the other lacks, and the correction of the light.
     """
     inside = valid > 0.99
     light = fit_light(photo, prior, inside)
@@ -238,7 +241,7 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
 
 
 def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Labels (H, W) of connected places with a response above 0.7; largest response by label."""
+    """Label connected places with a response above 0.7: labels (H, W), largest response of each."""
     count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
     labels = np.asarray(labels, np.int32)
     tops = peaks(labels, count, answer)
@@ -255,7 +258,7 @@ def number_of(answer: Plane, peak: float) -> int:
     return int((labelled(answer)[1] > peak).sum())
 
 
-def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
+def worn_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
     """Mask (H, W) of the places that are wear, by their response and by the difference of colour.
 
     Args:

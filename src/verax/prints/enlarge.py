@@ -32,7 +32,7 @@ STEPS, LOCAL, FAR = 4, 4.0, 1.0  # of alignment: steps, window sigma, largest sh
 CALM, FLAT = 1e-5, 2e-5  # least variance, and energy of gradients, for a shift
 TINY = 1.5 / 255  # least standard deviation of structure that can be compared
 
-NO_PRIOR = "enlarged by resampling only, without new detail, since no prior is placed exactly"
+NO_PRIOR = "enlarged by resampling only, without new detail, since no prior could be placed exactly"
 NO_FINER = "enlarged by resampling only, without new detail: the prior is no finer than the photo"
 NONE_ASKED = "enlarged by resampling only: at fidelity 1 no detail is taken from the prior"
 WHOLE = 0.02  # a scale this close to a whole number is rounded
@@ -143,7 +143,8 @@ def enlarge(
 
 
 def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
-    """The prior's detail finer than the photo's pixels, weighted by `valid` and their agreement."""
+    """The prior's detail (H, W, 3) that is finer than the photo's pixels, times `valid`, and
+    reduced where photo and prior do not agree."""
     size = (prior.shape[1], prior.shape[0])
     small = reduce(prior, (photo.shape[1], photo.shape[0]))
     share, gain = agreement(photo, small)
@@ -290,7 +291,7 @@ def cubic(x: Matrix) -> Matrix:
 def on_finer_grid(
     matrix: Matrix, field: NDArray[np.float32] | None, photo: Size, size: Size
 ) -> tuple[Matrix, NDArray[np.float32] | None]:
-    """Convert a registration's matrix and field for a photo of size `photo` to one of `size`."""
+    """Convert a registration's matrix and field from a photo of size `photo` to one of `size`."""
     across, down = size[0] / photo[0], size[1] / photo[1]
     finer = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1.0]])
     if field is None:

@@ -223,7 +223,7 @@ def quadratic(picture: Image) -> NDArray[np.float32]:
 
 
 def faithfulness(y: Plane, p: Plane) -> float:
-    """Median local correlation of large structure in two lumas; low if the scene was redrawn."""
+    """Median local correlation of large structure in two lumas; low if one redraws the other."""
     small = (reduced(plane, TONE) for plane in (y, p))
     a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
     both, own, theirs = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))

@@ -56,7 +56,7 @@ def find_pieces(
         valid: (H, W) share of each pixel that the prior covers.
         light: correction from the prior's light to the photo's.
         known: the photo is known to be a damaged print, so a single piece is reported; otherwise
-            fewer than about three pieces or thirty specks are not.
+            fewer than about three pieces or thirty specks are ignored.
         colour: the photo is in colour; lines alone, or patches alone, are then not reported, since
             captions look like lines and reflections like patches.
     """
