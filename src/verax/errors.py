@@ -40,15 +40,15 @@ class InputError(VeraxError, ValueError):
 
 
 class ImageContractError(InputError):
-    """An array breaks the image contract of `verax.image`."""
+    """An array is not a picture of the shape (H, W, 3) with float32 values in [0, 1]."""
 
 
 class ImageReadError(InputError):
-    """A file cannot be read as one picture."""
+    """A file cannot be read as a picture."""
 
 
 class SizeMismatchError(InputError):
-    """Two pictures that must share one pixel grid do not."""
+    """Two pictures that must have the same size in pixels do not."""
 
 
 class UnknownNameError(InputError):
@@ -68,15 +68,15 @@ class OutputError(VeraxError):
 
 
 class ProviderError(VeraxError):
-    """The image service did not deliver."""
+    """The image service did not deliver a picture that can be used."""
 
 
 class ProviderRefused(ProviderError):
-    """Refused by the service's moderation.
+    """The service's moderation refused a request.
 
     Attributes:
-        stage: "input", "output" or "unknown".
-        categories: what the service named, possibly empty.
+        stage: what it refused: "input", "output" (the generated picture) or "unknown".
+        categories: its reasons, such as "violence"; may be empty.
     """
 
     def __init__(
@@ -92,11 +92,13 @@ class ProviderRejected(ProviderError):
 
 
 class ProviderBusy(ProviderError):
-    """Too many requests, or no connection, after the last retry; nothing was started."""
+    """The service had too many requests, or could not be reached, even after several attempts. It
+    did not start the call, which costs nothing."""
 
 
 class ProviderUncertain(ProviderError):
-    """No complete answer; the call may have been billed. Repeated only with `retry_uncertain`.
+    """No complete answer arrived, and the call may have been billed. It is sent again only if
+    `retry_uncertain` is set.
 
     Attributes:
         partial: the received part of the answer, byte for byte.
@@ -108,7 +110,7 @@ class ProviderUncertain(ProviderError):
 
 
 class BudgetExceeded(ProviderError):
-    """The call would exceed the cost limit; nothing was sent."""
+    """The call could exceed the cost limit of its run; nothing was sent."""
 
 
 class RunError(VeraxError):
@@ -116,8 +118,8 @@ class RunError(VeraxError):
 
 
 def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
-    """The registry's value for `name`. Otherwise raises UnknownNameError, which lists the known
-    names; `kind` says what they name, such as "metric"."""
+    """The value of `name` in `registry`. Raises UnknownNameError, which lists the known names, if
+    there is none; `kind` says in the message what the names stand for, such as "metric"."""
     if name in registry:
         return registry[name]
     near = get_close_matches(name, registry, n=1)
@@ -126,20 +128,22 @@ def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
 
 
 def quantity(count: int, noun: str) -> str:
-    """A count with its noun: "1 photo", "3 photos"."""
+    """A count with its noun, for a message: "1 photo" or "3 photos"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:
-    """The error for a part whose optional packages are missing. `what`: the part, in words;
-    `extra`: the name of the extra. The message has a command that installs them."""
+    """The error for a part of Verax whose optional packages are not installed. `what` is that part
+    in words, and `extra` the name of the extra with its packages. The message has the command that
+    installs them."""
     return MissingExtraError(f"{what} needs more packages: {install_command(extra)}")
 
 
 def install_command(extra: str, *, prefix: str = sys.prefix) -> str:
-    """A command that installs the packages of an extra into this environment.
+    """A shell command that installs the packages of an extra into this Python environment.
 
-    The packages are named one by one: `verax[extra]` works only where pip finds Verax again.
+    It lists the packages, since `verax[extra]` works only if pip can find Verax. `prefix` is the
+    folder of the environment.
     """
     packages = extra_packages(extra)
     requirement = " ".join(f"'{package}'" for package in packages) or f"'verax[{extra}]'"
@@ -151,8 +155,8 @@ def install_command(extra: str, *, prefix: str = sys.prefix) -> str:
 
 
 def extra_packages(extra: str, requirements: Iterable[str] | None = None) -> list[str]:
-    """The packages of an extra, with those of the extras that it includes. `requirements`: lines of
-    the package's metadata, None for those of the installed Verax."""
+    """The packages of an extra, and of the extras that it includes. `requirements` are the lines of
+    "Requires-Dist" in the package's metadata; None for those of the installed Verax."""
     if requirements is None:
         from importlib.metadata import PackageNotFoundError, requires
 

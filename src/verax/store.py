@@ -33,8 +33,8 @@ ROOM = ".room"  # ending of a file that only reserves space
 
 @contextmanager
 def writing(where: Path | str) -> Iterator[None]:
-    """Turn the system's errors of writing, inside the `with` block, into an OutputError that names
-    `where`."""
+    """Run a `with` block that writes to `where`. Errors of the system or of SQLite that prevent the
+    writing are raised as an OutputError that names `where`."""
     try:
         yield
     except OSError as exc:
@@ -56,11 +56,11 @@ def free_gb(path: Path) -> float:
 
 
 def write_whole(path: Path, data: bytes, *, parents: bool = True) -> None:
-    """Write a file in one step: afterwards it holds exactly these bytes, synced, or what it held
-    before.
+    """Write a file in one step: afterwards it has exactly these bytes, synced to disk, or, after an
+    error, those that it had before.
 
-    A link is followed, an existing file's permissions are kept; `parents` makes missing folders.
-    Raises OSError, which `writing` turns into an OutputError.
+    A symbolic link is followed, and the permissions of an existing file are kept. `parents` creates
+    missing folders. Raises OSError; inside `with writing(path)` this becomes an OutputError.
     """
     target = Path(os.path.realpath(path))
     if parents:
@@ -80,7 +80,8 @@ def write_whole(path: Path, data: bytes, *, parents: bool = True) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure. Systems that cannot open a folder do not need this."""
+    """Sync a folder to disk, so that a rename in it survives a power failure. Systems on which a
+    folder cannot be opened do not need this."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -90,9 +91,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 class Reserved:
-    """Disk space that is reserved for a file, so that its bytes will fit when it is written.
+    """`size` bytes of disk space that are reserved for the file `path`, so that its contents will
+    fit when it is written.
 
-    A file `path`.room holds the space until `fill` turns it into the file, or `drop` removes it.
+    A file with the ending .room occupies the space, until `fill` makes it the file at `path`, or
+    `drop` removes it.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -107,9 +110,9 @@ class Reserved:
                 raise
 
     def fill(self, data: bytes) -> None:
-        """Write the bytes and sync them to disk.
+        """Write `data` as the file and sync it to disk.
 
-        Raises OutputError if they do not fit; the file then holds the first ones.
+        Raises OutputError if not all bytes fit; the file then has the first bytes.
         """
         with writing(self.path):
             with self._room.open("r+b", buffering=0) as file:
@@ -122,12 +125,13 @@ class Reserved:
                 raise why
 
     def drop(self) -> None:
-        """Give the space back."""
+        """Free the reserved space."""
         self._room.unlink(missing_ok=True)
 
 
 def _allocate(handle: int, size: int) -> None:
-    """Reserve `size` bytes on the disk for an open file. Truncating it would not reserve them."""
+    """Reserve `size` bytes on the disk for the open file `handle`. To set its length with truncate
+    would not reserve them."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
     else:
@@ -135,8 +139,8 @@ def _allocate(handle: int, size: int) -> None:
 
 
 def _as_much_as_fits(file: io.FileIO, data: bytes) -> tuple[int, OSError | None]:
-    """Write as many bytes as fit. Returns their number, and the error that stopped the others, if
-    any."""
+    """Write as many bytes of `data` as fit on the disk. Returns their number, and the error that
+    occurred; None if all fit."""
     view, written = memoryview(data), 0
     try:
         while written < len(data):
@@ -147,12 +151,13 @@ def _as_much_as_fits(file: io.FileIO, data: bytes) -> tuple[int, OSError | None]
 
 
 def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
-    """The database at `path`, created or brought up to date.
+    """A connection to the database at `path`, which is created or brought to the newest version.
 
-    `migrations` are SQL scripts; number k turns version k into k + 1. Columns of a row have names.
-    Outside `transaction` every statement is committed and synced at once. Threads may share the
-    connection, but not use it at the same time. Raises OutputError if the database cannot be opened
-    or written, InputError if the file is no database or of a newer Verax.
+    `migrations[k]` is the SQL script that turns version k of the tables into version k + 1; an
+    empty database has version 0. Rows are `sqlite3.Row`, whose columns have names. Outside
+    `transaction` every statement is committed and synced at once. Threads may share the connection,
+    but not use it at the same time. Raises OutputError if the database cannot be opened or written,
+    InputError if the file is not a database or was written by a newer Verax.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +185,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
     """Set WAL mode and bring the database to the newest version.
 
     SQLite does not wait while another process opens the first connection or closes the last one;
-    this function does, for BUSY_S.
+    this function does, for up to 60 s.
     """
     until = time.monotonic() + BUSY_S
     while True:
@@ -204,7 +209,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
         if version > len(migrations):
             raise InputError(
                 f"{path} has version {version}, this Verax supports at most "
-                f"{len(migrations)}; update Verax"
+                f"{len(migrations)}; update Verax, or choose another folder (VERAX_HOME)"
             )
         for script in migrations[version:]:
             for statement in script.split(";"):
@@ -218,8 +223,8 @@ def _version(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A transaction: commits at the end of the `with` block, rolls back on an error. Other writers
-    wait."""
+    """Run a `with` block as one transaction, which is committed at its end, or rolled back if it
+    raises an error. Other writers wait."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
@@ -234,8 +239,8 @@ class Presence:
     """Shows other processes that this one runs, by a lock on a file in `folder`. The system
     releases the lock when the process ends, however it ends.
 
-    A process writes its `name` into its records, and others call `is_alive` with it. Unlike process
-    ids, this works between containers that share a disk.
+    The file has a unique name, `name`, which identifies the process. Others ask `is_alive` with
+    this name. Unlike process ids, this works between containers that share a disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -254,7 +259,7 @@ class Presence:
 
     @staticmethod
     def is_alive(folder: Path, name: str) -> bool:
-        """Whether the process with the Presence `name` still runs."""
+        """Whether the process that made the Presence with this `folder` and `name` still runs."""
         try:
             handle = os.open(folder / name, os.O_RDWR)
         except FileNotFoundError:
@@ -269,7 +274,7 @@ class Presence:
 
     @staticmethod
     def sweep(folder: Path) -> None:
-        """Remove the files of processes that have ended."""
+        """Remove the files in `folder` whose processes have ended."""
         for path in folder.glob("[!.]*"):
             if not Presence.is_alive(folder, path.name):
                 path.unlink(missing_ok=True)

@@ -203,7 +203,7 @@ def test_the_body_is_kept_before_it_is_read_and_reads_the_same_again(client, ser
     request, _ = client.prepare(edit())
     answer = client.send(request, bodies.append)
     service.script(["truncated"])
-    with pytest.raises(ProviderError, match="is stored"):
+    with pytest.raises(ProviderError, match="journal keeps the answer"):
         client.send(request, bodies.append)
 
     assert len(bodies) == 2
@@ -239,7 +239,7 @@ def test_a_whole_stream_of_foreign_events_is_kept(connected):
     with recorder((200, {"content-type": "text/event-stream"}, events)) as (url, _):
         client = connected(url, stream="always")
         request, _ = client.prepare(edit())
-        with pytest.raises(ProviderError, match="is stored"):
+        with pytest.raises(ProviderError, match="journal keeps the answer"):
             client.send(request, bodies.append)
 
     assert bodies == [events]

@@ -105,5 +105,5 @@ def test_a_picture_too_large_for_json_is_refused_before_it_is_sent():
 
     model = find(models(), "gpt-image-2", today=date(2026, 11, 20))
     large = ImageFile(png() + bytes(DATA_URL_CHARACTERS * 3 // 4), "large.png")
-    with pytest.raises(InputError, match="too large for openrouter"):
+    with pytest.raises(InputError, match="MB for the service openrouter"):
         check(edit(images=(large,), model="gpt-image-2"), model, gateway("openrouter"), limits())

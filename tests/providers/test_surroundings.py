@@ -137,7 +137,9 @@ def test_what_an_address_does_not_need_does_not_hinder_it(service, connected, mo
 def test_a_proxy_that_is_not_there_is_named(connected, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     client = connected("https://service.example/v1", retries=0, environ={"VERAX_API_KEY": KEY})
-    with pytest.raises(ProviderError, match=r"the proxy of HTTPS_PROXY.*nothing was sent"):
+    with pytest.raises(
+        ProviderError, match=r"the proxy in the variable HTTPS_PROXY.*nothing was sent"
+    ):
         ask(client, edit())
 
 

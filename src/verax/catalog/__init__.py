@@ -55,7 +55,31 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """How one image service is called: address, keys, form of requests (see gateways.toml)."""
+    """How one image service is called.
+
+    Attributes:
+        base_url: its address; "" if the user must give it.
+        address: name of the environment variable with the user's address, "" if there is none.
+        address_suffix: path of the API, which follows the user's address.
+        keys: names of the environment variables that may have the key; () if no key is needed.
+        key_optional: whether the service also works without a key.
+        auth: HTTP header with the key: "bearer" (authorization) or "api-key".
+        edit, generate: paths of the two calls; "" if the service does not have the call.
+        body: form of an edit: "multipart", "json", or "references" (JSON of another form).
+        image: form field for pictures; "auto" is image for one picture, image[] for several.
+        mask: mark of the pixels that may change: "alpha" (alpha 0), "white" or "black"; "" if the
+            service accepts no mask.
+        fields: optional fields that the service knows; None for all of the Images API.
+        renamed: name of a field -> its name at this service.
+        dropped: field that the service accepts but ignores -> why; it is treated as refused.
+        constants: field -> value that is sent with every request.
+        free: whether the service never sends a bill.
+        any_model: whether it may have models that the catalog does not list.
+        refused_models: endings of the names of models that must not be used with this service.
+        ids: name of a model -> its name at this service.
+        ends: name of a model -> first day on which this service no longer has it.
+        notes: sentences for the user about this service.
+    """
 
     name: str
     base_url: str = ""
@@ -88,7 +112,7 @@ def gateways(*, changes: Path | None = None) -> dict[str, Gateway]:
         return {name: Gateway(name, **_frozen(entry)) for name, entry in entries.items()}
     except TypeError as exc:
         raise SettingsError(
-            f"gateways.toml: an entry has an unknown or missing field: {exc}; correct that entry"
+            f"gateways.toml: an entry has an unknown field or lacks one ({exc}); correct that entry"
         ) from exc
 
 
@@ -106,8 +130,12 @@ def _frozen(entry: Mapping[str, Any]) -> dict[str, Any]:
 class Prompt:
     """A prompt for an image generator.
 
-    `fidelity` names the sentence in it that says how much of the photo must be kept; `version` is
-    that of prompts.toml.
+    Attributes:
+        task: what the generator should do, such as "dehaze".
+        fidelity: name of the wording that says how much of the photo must be kept, such as
+            "strict".
+        version: version number of the catalog's prompts; it changes with every wording.
+        text: the whole prompt.
     """
 
     task: str
@@ -131,8 +159,9 @@ def wordings(*, changes: Path | None = None) -> tuple[str, ...]:
 def prompt(task: str, *, fidelity: str = "default", changes: Path | None = None) -> Prompt:
     """The catalog's prompt for a task such as "dehaze".
 
-    `fidelity` names the sentence that is appended to say how much of the photo must be kept; a task
-    may have a whole text for that name under `variants`. Raises UnknownNameError for either name.
+    `fidelity` is the name of the sentence that is appended to say how much of the photo must be
+    kept, such as "default" or "strict"; some tasks have a complete text of their own for such a
+    name. Raises UnknownNameError if the catalog does not have the task or the sentence.
     """
     data = table("prompts", changes=changes)
     entry = choose(data["tasks"], task, kind="task")

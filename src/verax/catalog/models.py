@@ -17,8 +17,12 @@ Size = tuple[int, int]  # (width, height) in pixels
 class Sizes:
     """Picture sizes that a model accepts, in pixels.
 
-    Either the list `fixed`, or all sizes whose sides are divisible by `multiple` and that keep the
-    limits; `max_ratio` is the longer side divided by the shorter one.
+    Attributes:
+        fixed: the only sizes; if it is empty, the limits below apply instead.
+        multiple: both sides must be divisible by this.
+        min_pixels, max_pixels: limits of width x height.
+        max_edge: limit of the longer side.
+        max_ratio: limit of the longer side divided by the shorter one.
     """
 
     fixed: tuple[Size, ...] = ()
@@ -49,14 +53,18 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Prices of a model in US dollars per million tokens, by kind of token."""
+    """Prices of a model in US dollars per million tokens, by kind of token.
+
+    "in" means sent, "out" means generated, and "cached" means sent before, which is cheaper. A
+    cached price is None if unknown; `text_out` is None if text costs as much as `image_out`.
+    """
 
     text_in: float
     image_in: float
     image_out: float
     text_in_cached: float | None = None
     image_in_cached: float | None = None
-    text_out: float | None = None  # None: counted as image_out
+    text_out: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,8 @@ class Model:
     """One image model.
 
     Attributes:
+        family: name of the group of models that share these facts, such as "gpt-image-2".
+        sizes: the picture sizes that the model accepts.
         fields: request field -> the values that the model accepts; () for any value.
         refused: request field -> why this model refuses it.
         open: True for a model that the catalog does not know; no request field is refused.
@@ -72,11 +82,13 @@ class Model:
         price: None where unknown.
         batch_discount: share of the price that the Batch API takes off, 0..1.
         input_image_tokens: upper estimate of input tokens per picture sent.
-        output_grid: quality -> cells along the long side, in the formula of `output_tokens`.
+        output_grid: quality -> number from which `output_tokens` computes the tokens of a picture:
+            the cells along the long side of a grid that covers it.
         output_table: quality -> "WxH" -> output tokens, for models with a published table.
         output_assumed: True if the token counts are those of another model.
         since, ends: the days on which the model was released and is shut down; None if unknown.
-        successor: name of the model to use after `ends`.
+        successor: name of the model to use after `ends`, "" if there is none.
+        note: a sentence for the user, "" if there is none.
     """
 
     name: str
@@ -111,8 +123,13 @@ class Model:
 class ModelLimits:
     """Limits of one request to any GPT image model.
 
-    `images` may be sent and `pictures` requested at most; a file must be smaller than the number
-    of bytes given.
+    Attributes:
+        prompt_characters: most characters of the prompt.
+        images: most pictures that may be sent.
+        image_bytes, mask_bytes: the file of a picture or a mask must be smaller than this.
+        pictures: most pictures that may be requested.
+        partial_images: most previews that may be requested.
+        partial_image_tokens: number of output tokens that one preview costs.
     """
 
     prompt_characters: int
@@ -129,7 +146,7 @@ def limits(*, changes: Path | None = None) -> ModelLimits:
 
 
 def checked(*, changes: Path | None = None) -> date:
-    """The day on which prices and dates were last compared with their sources."""
+    """The day on which the catalog's prices and dates were last compared with their sources."""
     day: date = table("models", changes=changes)["checked"]
     return day
 
@@ -137,9 +154,10 @@ def checked(*, changes: Path | None = None) -> date:
 def models(
     *, changes: Path | None = None, ends: Mapping[str, str] | None = None
 ) -> dict[str, Model]:
-    """Every model of the catalog by name.
+    """Every model of the catalog: name -> model.
 
-    `ends` (model name -> ISO date) replaces the catalog's dates of shutdown.
+    `ends` (model name -> ISO date) replaces the catalog's dates of shutdown. Files in the user's
+    folder `changes` add or replace entries of the catalog.
     """
     data = table("models", changes=changes)
     families = {name: _family(name, data["families"]) for name in data["families"]}
@@ -152,29 +170,32 @@ def models(
 
 
 def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
-    """The model with this name or dated snapshot name, if it is still offered on `today`.
+    """The model with this name, or with this dated name such as "gpt-image-2-2026-04-21".
 
-    Raises UnknownNameError for an unknown name, InputError for a model that was shut down.
+    Raises UnknownNameError for an unknown name, InputError if the model is shut down on `today`.
     """
     alive = _by_name(known, name)
     if alive.ended(today):
-        way = f"use {alive.successor} instead" if alive.successor else "see verax models"
+        other = "choose another one from: verax models"
+        way = f"use {alive.successor} instead" if alive.successor else other
         raise InputError(f"the model {name} was shut down on {alive.ends}; {way}")
     return alive
 
 
 def unknown(name: str, *, changes: Path | None = None) -> Model:
-    """A model outside the catalog, at an address given by the user; only its name is known."""
+    """A placeholder for a model that the catalog does not list. Only its name is known, so it
+    accepts every request field, and it has no price."""
     return replace(_family("unknown", table("models", changes=changes)["families"]), name=name)
 
 
 def output_tokens(model: Model, quality: str, size: Size) -> int:
     """The number of output tokens that a service bills for one picture of `size`.
 
-    For models with free sizes, the picture is covered with a grid: `output_grid[quality]` cells
-    along the long side, the short side in proportion. Then
+    For models with free sizes, the picture is covered with a grid of `output_grid[quality]` cells
+    along its long side, and proportionally many along its short side. Then
     tokens = number of cells x (2e6 + width x height) / 4e6, rounded up.
-    Other models have a table. Raises InputError if the catalog has neither.
+    Models with fixed sizes have a table of tokens. Raises InputError if the catalog has no count
+    for the quality or the size.
     """
     width, height = size
     if quality in model.output_grid:
@@ -192,7 +213,7 @@ def output_tokens(model: Model, quality: str, size: Size) -> int:
 
 
 def picture_usd(model: Model, quality: str, size: Size) -> float | None:
-    """Price of the output tokens of one picture in US dollars; None where no price is known."""
+    """The price of the output tokens of one picture in US dollars; None if it is unknown."""
     if model.price is None:
         return None
     return output_tokens(model, quality, size) * model.price.image_out / 1e6
@@ -208,7 +229,7 @@ def as_json(model: Model) -> dict[str, Any]:
 
 
 def parse_size(text: str) -> Size:
-    """(width, height) in pixels from text such as "1536x1024". Raises InputError."""
+    """(width, height) in pixels, from a text such as "1536x1024"; InputError for another text."""
     width, _, height = text.lower().partition("x")
     if not (text.isascii() and width.isdecimal() and height.isdecimal()):
         raise InputError(f"size: expected WIDTHxHEIGHT in pixels such as 1536x1024, got {text!r}")
@@ -242,14 +263,13 @@ def _family(name: str, families: Mapping[str, Any]) -> Model:
         )
     except TypeError as exc:
         raise SettingsError(
-            f"models.toml, family {name}: an unknown or missing field: {exc}; correct that entry"
+            f"models.toml: the family {name} has an unknown field or lacks one ({exc}); correct it"
         ) from exc
 
 
 def _inherited(name: str, families: Mapping[str, Any]) -> dict[str, Any]:
-    """The catalog entry of a model family, filled up from the family that its `like` names.
-
-    `refused` is not merged: a family's own table replaces the other's.
+    """The catalog entry of a model family. What it lacks is taken from the family that its field
+    `like` names, if any. A table `refused` of its own replaces that family's table as a whole.
     """
     entry = choose(families, name, kind="model family")
     if "like" not in entry:
@@ -268,5 +288,5 @@ def _model(name: str, entry: Mapping[str, Any], families: Mapping[str, Model]) -
         return replace(family, name=name, **own)
     except TypeError as exc:
         raise SettingsError(
-            f"models.toml, model {name}: an unknown or missing field: {exc}; correct that entry"
+            f"models.toml: the model {name} has an unknown field or lacks one ({exc}); correct it"
         ) from exc

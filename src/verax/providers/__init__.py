@@ -1,7 +1,7 @@
-"""Requests to image services and their answers, in the terms of OpenAI's Images API.
+"""Requests to image services and their answers, with the fields of OpenAI's Images API.
 
-Two requests with the same pictures and parameters have the same fingerprint; the journal stores
-each answer under the fingerprint of its request. `verax.providers.rules` says whether a model
+Two requests with the same pictures and parameters have the same fingerprint, by which the journal,
+the database of paid calls, finds a stored answer. `verax.providers.rules` says whether a model
 accepts a request; `verax.providers.dialects` writes a request as one service expects it.
 """
 
@@ -33,19 +33,31 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
-    """A request for pictures made from text alone. The service chooses each field that is None.
+    """A request for pictures made from text alone, with the fields of OpenAI's Images API.
+
+    A field that is None is not sent; the service then chooses its value.
 
     Attributes:
         model: the model's full name, such as "gpt-image-2.5".
+        prompt: the text that says what the pictures should show.
         size: "WIDTHxHEIGHT" in pixels, or "auto".
+        quality: such as "low", "high" or "auto"; the choices depend on the model.
+        complexity: "low", "medium" or "high"; only some models have it.
+        background: "transparent", "opaque" or "auto".
+        output_format: "png", "jpeg" or "webp".
+        output_compression: quality of a JPEG or WebP file, 0..100.
+        moderation: how strictly the service checks the content: "auto" or "low".
         n: number of pictures requested, 1..10.
-        partial_images: number of previews sent before the finished picture, 0..3.
-        gateway: the service: a name in the catalog, with the address and deployment that the user
-            gave, if any; part of the fingerprint.
-        repeat_index: 0; or 1, 2, ... to get a new answer to the same request. Never sent.
+        stream: whether the service sends the answer in parts while it works.
+        partial_images: number of previews in a streamed answer, 0..3.
+        safety_identifier: a name for the end user, by which the service can trace misuse.
+        gateway: name of the service in the catalog, followed by the address and the deployment if
+            the user gave them. It is not sent, but is part of the fingerprint.
+        repeat_index: usually 0. The same request with 1, 2, ... has another fingerprint, so it is
+            sent again and gets a new answer. The number itself is not sent.
         extra: further fields, as (name, value) pairs, sent unchanged.
-        optional: names of fields that may be left out, with a notice, if the model or service
-            refuses them. Any other refused field is an error.
+        optional: names of fields that may be left out, with a notice to the user, if the model or
+            service refuses them. Any other refused field is an error.
     """
 
     model: str
@@ -76,7 +88,7 @@ class GenerateRequest:
         return ()
 
     def fields(self) -> dict[str, Scalar]:
-        """The fields that are set, by their name in the Images API, without the pictures."""
+        """The fields to send, without the pictures: name in the Images API -> value."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SENT}
         if self.n == 1:
             del values["n"]
@@ -87,7 +99,8 @@ class GenerateRequest:
         )
 
     def describe(self) -> dict[str, object]:
-        """The request as a JSON object: gateway, fields, and each picture as its SHA-256."""
+        """The request as a dict for JSON: "kind", "gateway", "repeat_index", the "fields" to send,
+        and "files", a list of [field name, SHA-256] for the pictures."""
         return {
             "kind": self.kind,
             "gateway": self.gateway,
@@ -97,7 +110,7 @@ class GenerateRequest:
         }
 
     def fingerprint(self) -> str:
-        """The SHA-256, in hexadecimal, of the whole request, including pictures and gateway."""
+        """The SHA-256, in hexadecimal, of the whole request: of what `describe` returns."""
         return self._fingerprint
 
     @cached_property
@@ -108,12 +121,14 @@ class GenerateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest(GenerateRequest):
-    """A request for pictures made from given pictures and text.
+    """A request for pictures made from given pictures and text. It also has all fields of
+    `GenerateRequest`.
 
     Attributes:
         images: 1..16 pictures; mask and markup belong to the first.
         mask: PNG of the first picture's size; the model may change pixels whose alpha is 0.
         markup: transparent PNG of the first picture's size with arrows or circles drawn on it.
+        input_fidelity: how closely the service keeps the details of `images`: "low" or "high".
     """
 
     images: tuple[ImageFile, ...] = ()
@@ -138,7 +153,8 @@ _NOT_SENT = {"gateway", "repeat_index", "extra", "optional", "images", "mask", "
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts from the service. Tokens not declared as text count as image tokens."""
+    """Numbers of tokens of a call, as the service counts them. Tokens that the service does not
+    list as text tokens are counted as image tokens."""
 
     input_text: int = 0
     input_image: int = 0
@@ -148,10 +164,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """One returned picture: the bytes of its file, its media type, and its size in pixels.
+    """A picture that a service returned: the bytes of its file, its media type, and its size in
+    pixels.
 
-    Type and size are read from the bytes. `photo` is the decoded picture, None if it is not in
-    memory.
+    Type and size are read from the bytes. `photo` is the decoded picture, or None if only the bytes
+    are kept in memory.
     """
 
     data: bytes = field(repr=False)
@@ -165,7 +182,8 @@ class GeneratedImage:
         return hashlib.sha256(self.data).hexdigest()
 
     def decoded(self) -> "Photo":
-        """The decoded picture: `photo`, or else decoded now. Raises ImageReadError."""
+        """The decoded picture: `photo` if it is set, otherwise `data` is decoded now. Raises
+        ImageReadError if `data` cannot be decoded."""
         from verax import image as images
 
         return self.photo or images.decode(self.data, name="generated")
@@ -173,20 +191,22 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True)
 class ImagesAnswer:
-    """The answer of a service.
+    """The answer of a service to one call.
 
     Attributes:
+        images: the pictures that can be read.
         usage: token counts, None if the service states none.
         model, size, quality: what the service says it used, "" if it says nothing.
         billed_usd: the price in US dollars that the service states, None if it states none.
         request_id: the service's id of the call, "" if it gives none.
         raw: body of the answer, byte for byte: JSON or an event stream, pictures included.
-        retries: number of attempts that failed before this answer.
-        notices: sentences for the user about differences between request and answer.
-        lost: those of the notices that are about pictures that cannot be read or downloaded.
-        cost_usd: the bill in US dollars according to the journal, None if unknown.
-        counted_usd: US dollars that count towards the cost limit: the bill, or the most that
-            the call can cost if the bill is unknown.
+        retries: how many attempts to send the request failed before this answer came.
+        notices: sentences for the user, for example about differences from the request.
+        lost: the notices about pictures that cannot be read or downloaded; also in `notices`.
+        cost_usd: what the call cost in US dollars: the stated price, or else the price of the
+            tokens; None if unknown. Set by the journal, the database of paid calls.
+        counted_usd: US dollars that count towards the cost limit: `cost_usd`, or the most that
+            the call can cost if `cost_usd` is None. Set by the journal.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -205,7 +225,7 @@ class ImagesAnswer:
 
     @property
     def decoded_pixels(self) -> int:
-        """Number of pixels of all pictures that are decoded in memory."""
+        """Number of pixels of all pictures of this answer that are decoded in memory."""
         photos = [image.photo for image in self.images if image.photo is not None]
         return sum(photo.width * photo.height for photo in photos)
 
@@ -215,22 +235,24 @@ class ImagesAnswer:
 
 
 class Keep(Protocol):
-    """Stores a paid answer before it is parsed."""
+    """Stores the body of a paid answer before it is parsed, and the pictures that it links to."""
 
     def __call__(self, body: bytes, /) -> None:
         """Store the body of a successful answer."""
 
     def picture(self, link: str, fetch: Callable[[str], bytes], /) -> bytes:
-        """The bytes of the picture at `link`: stored ones, or else loaded by `fetch` and stored."""
+        """The bytes of the picture at `link`. If they are not stored yet, `fetch` downloads them,
+        and they are stored."""
 
 
 class Send(Protocol):
-    """Sends a request and returns the answer; repeats an attempt only if it cannot be billed.
+    """A function that sends a request and returns the answer. It repeats an attempt only if the
+    failed attempt cannot be billed.
 
     `keep` stores the body of a successful answer before the body is parsed. Raises
-    ProviderRejected or ProviderBusy if nothing was started or billed, ProviderRefused if moderation
-    refused the request, ProviderUncertain if the call may have been billed, and ProviderError if
-    the stored answer has no usable picture.
+    ProviderRejected or ProviderBusy if the service did not start the call, which then costs
+    nothing, ProviderRefused if moderation refused the request, ProviderUncertain if the call may
+    have been billed, and ProviderError if the stored answer has no usable picture.
     """
 
     def __call__(self, request: Request, keep: Keep, /) -> ImagesAnswer: ...

@@ -29,7 +29,8 @@ class ServiceAddress:
     Attributes:
         url: scheme, host and path, normalised, without a query.
         api_version: value of the parameter `api-version` of Azure addresses, "" if absent.
-        deployment: the deployment that an older Azure address names, "" if it names none.
+        deployment: the deployment (the user's own name for a model) that an older Azure address
+            contains, "" if absent.
     """
 
     url: httpx2.URL
@@ -42,10 +43,12 @@ class ServiceAddress:
 
 
 def parse_address(text: str) -> ServiceAddress:
-    """The address of a service, from a base URL, the URL of an endpoint or an Azure target URI.
+    """The address of a service, from its base URL, the URL of one of its endpoints, or an Azure
+    target URI.
 
-    Raises SettingsError for an unexpected query or fragment. The message does not repeat their
-    values, since a value may be a key.
+    Raises SettingsError if the text has a fragment or a query parameter other than api-version. The
+    message does not repeat their values, since a value may be a key. Raises InputError or
+    SettingsError if the text is no http or https address.
     """
     url = parse_url(text)
     query = dict(parse_qsl(url.query.decode("ascii", "replace"), keep_blank_values=True))
@@ -53,13 +56,13 @@ def parse_address(text: str) -> ServiceAddress:
     if query or url.fragment:
         names = ", ".join(sorted(query)) or "#"
         raise SettingsError(
-            f"base URL: the address of {url.host} may hold no parameter except api-version; remove "
-            f"{names}. If that is an API key, set it as an environment variable"
+            f"base URL: expected no parameter except api-version in the address of {url.host}, got "
+            f"{names}; remove it. If it is an API key, put it into an environment variable"
         )
     if not re.fullmatch(r"[\w.-]*", version):
         raise SettingsError(
-            f"base URL: the api-version in the address of {url.host} is not valid; expected one "
-            "such as 2025-04-01-preview"
+            f"base URL: expected an api-version such as 2025-04-01-preview in the address of "
+            f"{url.host}, got one with other characters; correct it"
         )
     path = _ENDPOINT.sub("", re.sub(r"/{2,}", "/", url.path).rstrip("/"))
     named = _DEPLOYMENT.match(path)
@@ -75,14 +78,14 @@ def _normal_url(url: httpx2.URL, path: str) -> httpx2.URL:
 
 
 def parse_url(text: str) -> httpx2.URL:
-    """The parsed http or https address. Raises InputError for any other text, and SettingsError for
-    an address that is not a URL or contains a password."""
+    """The parsed http or https address. Raises SettingsError if the text is not a URL or contains a
+    user name or password, InputError if it has another scheme, no host, or an invalid port."""
     try:
         url = httpx2.URL(text.strip())
     except (httpx2.InvalidURL, ValueError) as exc:
         raise SettingsError(
-            "base URL: expected an address such as http://127.0.0.1:8000/v1; this is not one: "
-            f"{without(str(exc), None)}"
+            "base URL: expected an address such as http://127.0.0.1:8000/v1, got text that is not "
+            f"a URL ({without(str(exc), None)}); correct it"
         ) from None
     if url.userinfo:
         raise SettingsError(
@@ -96,7 +99,7 @@ def parse_url(text: str) -> httpx2.URL:
         )
     if not 0 < (url.port or PORTS[url.scheme]) < 65_536:
         raise InputError(
-            f"base URL: expected a port from 1 to 65535 for {url.host}, got {url.port}"
+            f"base URL: expected a port from 1 to 65535 for {url.host}, got {url.port}; correct it"
         )
     return url
 
@@ -128,11 +131,13 @@ def public_address(host: str) -> str:
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
     except OSError as exc:
-        raise SettingsError(f"no address was found for {host} ({exc.strerror or exc})") from None
+        raise SettingsError(
+            f"no IP address was found for {host} ({exc.strerror or exc}); check the network"
+        ) from None
     if not all(map(_is_public, addresses)):
         raise SettingsError(
-            f"the service sent a link to {host}, which is in a private network; it was not opened. "
-            "If the service is your own, give the base URL of its machine"
+            f"expected a link to the internet from the service, got one to {host}, which is in a "
+            "private network. If the service is your own, set --base-url to its address there"
         )
     return addresses[0]
 
@@ -180,8 +185,9 @@ class Endpoint:
 
     Attributes:
         gateway: the service's entry in the catalog.
-        url: the normalised base URL, for Azure with its api-version.
-        deployment: the name of the model at this service, "" if it is the catalog's name.
+        url: the normalised base URL; ends with ?api-version=... if the user's address has that.
+        deployment: the name that the service (Azure) has for the model, "" to use the name in the
+            catalog.
         custom: whether the user gave the address.
     """
 
@@ -191,8 +197,8 @@ class Endpoint:
     custom: bool
 
     def keys(self) -> tuple[str, ...]:
-        """Names of the variables that may hold this service's key. OPENAI_API_KEY is among them
-        for a custom service only if that service runs on this machine."""
+        """Names of the environment variables that may hold this service's key. For a service that
+        the catalog does not list, OPENAI_API_KEY is among them only if it runs on this machine."""
         names = self.gateway.keys
         if self.custom and self.gateway.name.startswith("azure"):
             names = (*names, "VERAX_API_KEY")
@@ -204,9 +210,9 @@ class Endpoint:
 
 
 def choose_endpoint(settings: Settings) -> Endpoint:
-    """The service and address that the settings name: gateway, base URL and deployment.
+    """The service and address that the settings name with `gateway`, `base_url` and `deployment`.
 
-    Raises SettingsError if these contradict each other or the address is missing.
+    Raises SettingsError if these contradict each other, or if the address is missing or wrong.
     """
     if without(settings.gateway, None) != settings.gateway:
         raise SettingsError(
@@ -234,7 +240,9 @@ def choose_endpoint(settings: Settings) -> Endpoint:
 
 
 def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
-    """The catalog entry for an Azure address; `older`: whether the address names a deployment."""
+    """The catalog entry for a service with an Azure address. `older` says that the address is one
+    of Azure's older API, which contains the name of a deployment. `where` is the entry that the
+    settings name; raises SettingsError if it is not an Azure entry or "custom"."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
             f"the address belongs to Azure, but --gateway names {where.name}; leave out --gateway"
@@ -243,8 +251,9 @@ def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
 
 
 def _azure_root(root: str, suffix: str) -> str:
-    """The address of an Azure resource, with `suffix`, the path of its API, in place of the known
-    paths; an address with any other path is returned unchanged."""
+    """The address of an Azure API: the address `root`, with `suffix` as its path. The path of
+    `root` may be empty, "/openai" or "/openai/v1"; with any other path, `root` is returned
+    unchanged."""
     for known in AZURE_PATHS:
         if root.endswith(known):
             return root.removesuffix(known) + suffix

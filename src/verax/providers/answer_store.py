@@ -1,9 +1,8 @@
-"""Stores the answers to paid calls on disk, and closes the records of the calls in the journal.
+"""Stores the answers to paid calls on disk, and writes the final states of calls to the journal.
 
-The body of an answer is stored byte for byte as `<fingerprint>.json`. Beside that file lie the
-pictures that the answer links to (`<fingerprint>.<hash of the link>.picture`), downloads that are
-no picture and are tried again (`.unread`), and the received part of an interrupted answer
-(`<fingerprint>.<id of the call>.part`).
+The body of an answer is stored unchanged as `<fingerprint>.json`. The files beside it end with
+`.<hash of the link>.picture` (a linked picture), the same with `.unread` (a download that is no
+picture and is tried again), or `.<id of the call>.part` (what arrived of an interrupted answer).
 """
 
 import hashlib
@@ -24,7 +23,14 @@ from verax.errors import (
     VeraxError,
 )
 from verax.providers import ImagesAnswer, Usage
-from verax.providers.answers import Fetch, bill, holds_pictures, is_picture, read_answer
+from verax.providers.answers import (
+    Fetch,
+    bill,
+    holds_pictures,
+    is_picture,
+    not_fetched,
+    read_answer,
+)
 from verax.providers.budget import cost_usd
 from verax.providers.records import Call, CallState, Records
 from verax.store import ROOM, Presence, Reserved, write_whole, writing
@@ -37,10 +43,10 @@ class AnswerSink:
     """Stores the answer to one call: its body, and the pictures that it links to.
 
     Args:
-        room: the disk space that is reserved for the body.
+        room: disk space that is reserved for the body.
 
     Attributes:
-        short: the reason why only part of the body could be stored; "" if all of it was.
+        short: why only part of the body could be stored; "" if all of it was.
     """
 
     def __init__(self, room: Reserved) -> None:
@@ -48,20 +54,20 @@ class AnswerSink:
         self.short = ""
 
     def __call__(self, body: bytes, /) -> None:
-        """Store the body. On a full disk store what fits and set `short`; raise no error, since the
-        paid pictures are still in memory."""
+        """Store the body. If the disk is full, store the bytes that fit and set `short`, but raise
+        no error, since the paid pictures are still in memory."""
         try:
             self._room.fill(body)
         except OutputError as exc:
             self.short = f"only part of the answer of {len(body)} bytes could be stored: {exc}"
 
     def picture(self, link: str, fetch: Fetch, /) -> bytes:
-        """The bytes of the picture at `link`: stored ones, or else loaded by `fetch` and stored."""
         return linked_picture(self._room.path, link, fetch)
 
 
 def linked_picture(answer: Path, link: str, fetch: Fetch) -> bytes:
-    """The bytes at a link in the answer stored at path `answer`; downloaded and stored if new."""
+    """The bytes at `link`, which is in the answer with the file `answer`. If they are not stored
+    yet, `fetch` downloads them, and they are stored beside that file."""
     path = picture_path(answer, link)
     if path.is_file():
         return path.read_bytes()
@@ -78,12 +84,8 @@ def picture_path(answer: Path, link: str) -> Path:
     return answer.with_suffix(f".{name}.picture")
 
 
-def _not_fetched(link: str) -> bytes:
-    raise ProviderError("the picture behind a link is not stored yet; try: verax journal fetch")
-
-
 class AnswerStore:
-    """The stored answers of a journal; closes the journal's records.
+    """The answers in the folder of a journal. Also writes the final states of calls to its table.
 
     Args:
         folder: the journal's folder.
@@ -101,11 +103,11 @@ class AnswerStore:
 
     @property
     def owner(self) -> str:
-        """The name of this process, which stands as owner in the records of its calls."""
+        """The unique name of this process, recorded as the owner of the calls that it makes."""
         return self._presence.name
 
     def lives(self, owner: str) -> bool:
-        """Whether the process that began records under the name `owner` is still running."""
+        """Whether the process with the unique name `owner` is still running."""
         return Presence.is_alive(self.folder / "owners", owner)
 
     def path(self, fingerprint: str) -> Path:
@@ -113,18 +115,18 @@ class AnswerStore:
         return self.folder / "answers" / fingerprint[:2] / f"{fingerprint}.json"
 
     def body(self, call: Call) -> bytes:
-        """The stored body of an answered call. Raises InputError if the file is missing."""
+        """The stored body of the answer to a call. Raises InputError if it cannot be read."""
         path = self.path(call.fingerprint)
         try:
             return path.read_bytes()
         except OSError as exc:
             raise InputError(
                 f"the stored answer to call {call.id} cannot be read ({path}: {exc.strerror}); to "
-                f"pay for a new one, first run: verax journal prune {call.fingerprint[:12]}"
+                f"pay for a new one, first run: verax journal prune {call.fingerprint[:12]} --yes"
             ) from exc
 
     def remove(self, calls: Sequence[Call]) -> int:
-        """Delete the records and answers of calls; the same requests then cost money again.
+        """Delete calls and their answers; to send the same requests then costs money again.
 
         Calls in progress or in a batch are not deleted. Returns the number of bytes freed.
         """
@@ -138,8 +140,8 @@ class AnswerStore:
         return freed
 
     def files(self, call: Call) -> list[Path]:
-        """The files that belong to a call that has ended: its answer and pictures, or what was
-        received of an interrupted answer."""
+        """The existing files of a call that has ended: its answer and the linked pictures, or the
+        received part of an interrupted answer."""
         path = self.path(call.fingerprint)
         if call.state in ("done", "unusable"):
             beside = [*path.parent.glob(f"{path.stem}.*.picture")]
@@ -154,22 +156,19 @@ class AnswerStore:
 
     def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
         """The stored answer to a call; `fetch` downloads linked pictures that are not stored yet.
-
-        Raises ProviderError or ProviderRefused if it has no picture, InputError if the file is
-        gone.
-        """
+        Raises InputError if its file cannot be read, ProviderError if no picture can be read."""
         path = self.path(call.fingerprint)
         answer = read_answer(
             self.body(call),
-            fetch=lambda link: linked_picture(path, link, fetch or _not_fetched),
+            fetch=lambda link: linked_picture(path, link, fetch or not_fetched),
             retries=call.retries,
         )
         return replace(answer, request_id=call.request_id)
 
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
-        """Parse the stored answer to a call again and try its links again. Returns the new state.
+        """Parse the stored answer to a call again, and write and return the call's new state.
 
-        Of an interrupted answer, the complete pictures are used.
+        `fetch` downloads linked pictures. Of an interrupted answer, complete pictures are used.
         """
         if call.state == "uncertain":
             return self._from_part(call, fetch)
@@ -186,19 +185,19 @@ class AnswerStore:
         return state
 
     def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> CallState:
-        """Store the answer `body` to a call and close its record. Returns the call's new state."""
+        """Store `body` as the answer to a call, and write and return the call's final state."""
         with writing(self.path(call.fingerprint)):
             write_whole(self.path(call.fingerprint), body)
         return self.close_answered(call, fetch=fetch)
 
     def close_unanswered(self, call: Call, why: ProviderError) -> None:
-        """Close the record of a call that a batch ended without an answer; `why` is the reason."""
+        """Write the final state of a call in a batch that got no answer; `why` is the reason."""
         self.path(call.fingerprint).unlink(missing_ok=True)
         self.close_failed(call, why)
 
     def settle(self) -> list[Call]:
-        """Close the records whose processes ended before closing them. Returns the calls that may
-        have been billed but have no answer: those in state "uncertain" now."""
+        """Write the final states of calls whose processes ended too early to do so. Returns those
+        that are now "uncertain": they may have been billed, but no answer is stored."""
         with self.records.change():
             opened = self.records.select(states=("started",))
             lost = [call for call in opened if self.settle_one(call) == "uncertain"]
@@ -206,7 +205,7 @@ class AnswerStore:
         return lost
 
     def close_failed(self, call: Call, exc: BaseException) -> None:
-        """Close the record of a call that ended with the exception `exc`."""
+        """Write the final state of a call that ended with the exception `exc`."""
         message = str(exc) or type(exc).__name__
         if isinstance(exc, ProviderRefused):
             self._close_refused(call, exc)
@@ -220,7 +219,7 @@ class AnswerStore:
             self.finish(call, "uncertain", message=message)
 
     def _keep_part(self, call: Call, partial: bytes) -> str:
-        """Store the received part of an interrupted answer. Returns a note with the file's path."""
+        """Store the received part of an answer. Returns a sentence: its path, or the error."""
         path = self.part(call)
         try:
             with writing(path):
@@ -230,15 +229,15 @@ class AnswerStore:
         return f"{len(partial)} bytes of the answer arrived and are stored in {path}"
 
     def _close_refused(self, call: Call, exc: ProviderRefused) -> CallState:
-        """Close the record of a call that moderation refused. Returns the new state, "refused"."""
+        """Write and return the final state of a call that moderation refused: "refused"."""
         self.path(call.fingerprint).unlink(missing_ok=True)  # a refusal sent with status 200
         about = {"stage": exc.stage, "categories": exc.categories}
         self.finish(call, "refused", message=str(exc), **about)
         return "refused"
 
     def settle_one(self, call: Call) -> CallState:
-        """The state of a call; its record is closed first if its process has ended. To be called
-        within `Records.change`."""
+        """The state of a call. If its process ended before writing a final state, this is written
+        first. To be called within a database transaction (`Records.change`)."""
         under_way = self.lives(call.owner) and call.id not in self._unclosed
         if call.state != "started" or under_way:
             return call.state
@@ -257,10 +256,10 @@ class AnswerStore:
         fetch: Fetch | None = None,
         short: str = "",
     ) -> CallState:
-        """Close the record of a call whose answer is on disk. Returns the new state.
+        """Write and return the final state of a call whose answer is on disk.
 
-        If `answer` is None, the file is parsed, and `fetch` downloads linked pictures. `short` says
-        why only part of the body could be stored; "" if all of it was.
+        `answer` is the parsed answer; if None, its file is parsed, and `fetch` downloads linked
+        pictures. `short` says why only part of the body could be stored; "" if all of it was.
         """
         message = short
         if answer is None:
@@ -281,16 +280,16 @@ class AnswerStore:
         return state
 
     def finish(self, call: Call, state: CallState, **about: Any) -> None:  # noqa: ANN401
-        """Close the record of a call with a state and other columns (`about`). Raises OutputError
-        if the record cannot be written; it is then closed when it is next read."""
+        """Write a call's final state, and the columns in `about`, to the journal. Raises
+        OutputError if that fails; it is then tried again when the call is next looked up."""
         self._unclosed.add(call.id)
         self.records.finish(call.id, state, ended=self.now(), **about)
         self._unclosed.discard(call.id)
 
 
 def cost_of(call: Call, usage: Usage | None, stated_usd: float | None) -> float | None:
-    """The bill of a call in US dollars: the price that the service stated, or else that of its
-    token counts. None if unknown, or if the counts give a price too low to be possible."""
+    """What a call cost in US dollars: the price that the service stated, or else the price of the
+    tokens in `usage`. None if both are unknown, or if the token price is too low to be true."""
     if call.reserved_usd == 0.0:
         return 0.0
     if stated_usd is not None or usage is None or call.price is None:

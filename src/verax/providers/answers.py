@@ -29,6 +29,7 @@ from verax.providers.payload import (
 )
 
 Fetch = Callable[[str], bytes]  # downloads a link
+SHOW = "the journal keeps the answer; to find it, run: verax journal list"
 MAX_PIXELS = 64_000_000  # far above every legal size; a larger picture is not decoded
 DECODED_PIXELS = 16_000_000  # most pixels of one answer that stay decoded: 192 MB
 _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -43,11 +44,16 @@ def read_answer(
     headers: Mapping[str, str] | None = None,
     retries: int = 0,
 ) -> ImagesAnswer:
-    """The answer in a body, which is JSON of the Images API or an event stream.
+    """The answer parsed from `body`, which is JSON of the Images API or an event stream.
 
-    `fetch` downloads linked pictures; `headers` are the HTTP headers of the answer. If some of
-    several pictures cannot be read, the answer has a notice on each. Raises ProviderRefused if
-    moderation refused the request, ProviderError if no picture can be read.
+    Raises ProviderRefused if moderation refused the request, ProviderError if no picture can be
+    read. If only some pictures cannot be read, the answer has a notice about each of these.
+
+    Args:
+        request: the answer gets a notice about each difference from it; None for no comparison.
+        fetch: downloads a linked picture; None if linked pictures cannot be downloaded.
+        headers: HTTP headers of the answer, with names in lower case.
+        retries: how many attempts to send the request failed before this answer came.
     """
     data = table_of(body)
     images, lost = _pictures(data, body, fetch)
@@ -69,7 +75,8 @@ def read_answer(
 
 
 def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
-    """Notices: one for each difference of answer and request in size, format, count or model."""
+    """Sentences for the user, one for each difference between the answer and the request: in the
+    pictures' size and format, their number, and the model."""
     count = 0
     for count, image in enumerate(answer.images, 1):
         size = f"{image.width}x{image.height}"
@@ -106,7 +113,8 @@ def links(body: bytes) -> tuple[str, ...]:
 
 
 def bill(body: bytes) -> tuple[Usage | None, float | None]:
-    """The token counts and the price in US dollars that a body states; None for each not stated."""
+    """The token counts, and the price in US dollars, that the body of an answer states; None for
+    what it does not state."""
     try:
         data = table_of(body)
     except ProviderError:
@@ -115,9 +123,10 @@ def bill(body: bytes) -> tuple[Usage | None, float | None]:
 
 
 def table_of(body: bytes) -> dict[str, Any]:
-    """The answer as one JSON object; of a truncated answer, an object with its complete pictures.
+    """The body of an answer as a dict with the keys of the Images API, such as "data" and "usage".
 
-    Raises ProviderError if the body is neither JSON nor events and holds no complete picture.
+    For a truncated body, the dict has only the complete pictures. Raises ProviderError if the body
+    is neither JSON nor an event stream and has no complete picture.
     """
     if is_stream(body):
         stream = parse_stream(body)
@@ -136,17 +145,24 @@ def json_object(body: bytes) -> dict[str, Any]:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise ProviderError(f"expected JSON from the service, got something else: {exc}") from exc
+        raise ProviderError(
+            f"expected JSON from the service, got something else ({exc}); check the base URL"
+        ) from exc
     if not isinstance(data, dict):
-        raise ProviderError(f"expected a JSON object from the service, got a {type(data).__name__}")
+        raise ProviderError(
+            "expected a JSON object from the service, got another JSON value of the type "
+            f"{type(data).__name__}; check the base URL"
+        )
     return data
 
 
 def real_picture(data: bytes) -> GeneratedImage:
-    """The picture in the bytes of a file, with its format and its size after EXIF rotation.
+    """The picture in `data`, the bytes of a PNG, JPEG or WebP file. Its width and height are those
+    after EXIF rotation.
 
-    The whole file is decoded, so that a truncated one raises ProviderError. Pictures that Verax can
-    only save, such as animations, are returned without decoded pixels.
+    The whole file is decoded; if that fails, for example because the file is truncated, raises
+    ProviderError. A picture that can be saved but not restored, such as an animation, is returned
+    without decoded pixels.
     """
     from verax import image as images
     from verax.image.header import format_of_bytes
@@ -164,15 +180,16 @@ def real_picture(data: bytes) -> GeneratedImage:
         on_its_side = picture.getexif().get(_TURN, 1) in (5, 6, 7, 8)
     except Exception as exc:  # decoders raise arbitrary exceptions
         raise ProviderError(
-            f"the service sent a picture that cannot be read ({_reason(exc)}); the answer is "
-            "stored and was probably billed"
+            f"expected a complete PNG, JPEG or WebP picture from the service, got one that cannot "
+            f"be read ({_reason(exc)}); it was probably billed; {SHOW}"
         ) from exc
     width, height = picture.size[::-1] if on_its_side else picture.size
     return GeneratedImage(data, _MEDIA[picture.format or ""], width, height)
 
 
 def _reason(exc: Exception) -> str:
-    """Why Pillow could not read a picture, without the name of a buffer in memory."""
+    """Why a picture could not be read, in words. Pillow's own message for an unknown format
+    contains the address of a buffer in memory."""
     unknown = isinstance(exc, UnidentifiedImageError)
     return "not a PNG, JPEG or WebP file" if unknown else str(exc)
 
@@ -189,13 +206,16 @@ def is_picture(data: bytes) -> bool:
 def _pictures(
     data: dict[str, Any], body: bytes, fetch: Fetch | None
 ) -> tuple[tuple[GeneratedImage, ...], tuple[str, ...]]:
-    """The pictures that can be read, and a notice for each of the others. Raises ProviderError if
-    none can be read."""
+    """The pictures of an answer that can be read, and a sentence about each of the others.
+
+    `data` is the parsed body of the answer. Raises ProviderRefused if moderation refused the
+    request, ProviderError if no picture can be read.
+    """
     listed = entries(data)
     if not listed:
         _raise_stated_error(data, body)
         raise ProviderError(
-            "no picture in the answer, which may be billed; see: verax journal list"
+            f"expected a picture in the answer, got none; the call may have been billed; {SHOW}"
         )
     images: list[GeneratedImage] = []
     lost: list[str] = []
@@ -218,38 +238,40 @@ def _pictures(
 
 
 def _raise_stated_error(data: Mapping[str, Any], body: bytes) -> None:
-    """Raises the error that an answer holds: some services send errors with HTTP status 200."""
+    """Raise the error that an answer states, if any: some services send errors with HTTP status
+    200."""
     details = parse_error(json.dumps(data).encode() if data else body)
     if details.moderated:
         raise ProviderRefused(
             details.message, stage=details.sure_stage, categories=details.categories
         )
     if details.code:
-        raise ProviderError(
-            f"{details.code}: {details.message}; the journal keeps the answer, see verax journal "
-            "show"
-        )
+        raise ProviderError(f"{details.code}: {details.message}; {SHOW}")
 
 
 def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
-    """The picture of an entry, from the first of its sources that can be read."""
+    """The picture of one entry in an answer's list of pictures. An entry may hold the picture
+    several times, as base64 and as links; the first one that can be read is used."""
     first: VeraxError | None = None
     for one in sources(entry):
         try:
             return real_picture(_bytes(one, fetch))
         except VeraxError as exc:  # also SettingsError, for links that local_only forbids
             first = first or exc
-    raise first or ProviderError(
-        "the answer holds an entry without a picture; the journal keeps it, see verax journal show"
-    )
+    raise first or ProviderError(f"the answer has an entry without a picture; {SHOW}")
 
 
 def _bytes(one: PictureSource, fetch: Fetch | None) -> bytes:
     if one.data is not None:
         return one.data
-    if fetch is None:
-        raise ProviderError("the picture behind a link is not stored yet; try: verax journal fetch")
-    return fetch(one.link)
+    return (fetch or not_fetched)(one.link)
+
+
+def not_fetched(link: str) -> bytes:
+    raise ProviderError(
+        "the answer links to a picture that is not downloaded yet; to download it, at no cost, "
+        "run: verax journal fetch"
+    )
 
 
 def _table(value: object) -> Mapping[str, Any]:

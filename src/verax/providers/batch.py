@@ -1,12 +1,12 @@
 """Many requests through the Batch API: half the price, answers within 24 hours.
 
-A batch holds the requests for one model and endpoint, one a line: at most 50,000 lines and 200 MB.
-Each request gets a record in the journal, its pictures are uploaded, and then the batch is created.
+A batch is a file with one request a line, all for one model and endpoint: at most 50,000 lines and
+200 MB. Each request gets a record in the journal, its pictures are uploaded, and then the batch is
+created. Answers are matched to requests by the id in each line, the request's fingerprint.
 
 All state is in the journal's database, so a later process can continue. It gives up a batch that
 was not uploaded completely. If the service may have created a batch, it searches the service's list
-before it creates the batch again. Answers are matched to requests by the custom id of each line,
-which is the request's fingerprint.
+before it creates the batch again.
 
 A request that fails or expires gets its error in the journal and can be sent again. The uploaded
 pictures are deleted at the service when no batch is open.
@@ -56,9 +56,9 @@ class Batches:
     """Sends requests to one service as batches, and stores the answers in the journal.
 
     Attributes:
-        budget: cost limit and prices, the latter from `load_tariff(batch=True)`.
-        retry_uncertain: send requests again whose earlier call may have been billed.
-        most_lines, most_bytes: the largest batch.
+        budget: the cost limit and the prices, which should have the discount for batches.
+        retry_uncertain: whether to send requests again whose earlier call may have been billed.
+        most_lines, most_bytes: most requests, and most bytes of all requests, in one batch.
     """
 
     client: Client
@@ -82,8 +82,8 @@ class Batches:
     ) -> None:
         """Send the requests that have no stored answer, and wait until every batch has ended.
 
-        `report` is called with each open batch every `poll_s` seconds. The call may be interrupted
-        and repeated. The answers are then in the journal, as answers to `plain(request)`.
+        `report` is called with each open batch every `poll_s` seconds. If interrupted, call it
+        again. `journal.stored` then has the answers, to the requests without `stream`.
         """
         self.submit(requests)
         while open_batches := self.collect():
@@ -128,7 +128,7 @@ class Batches:
     def _claim(
         self, endpoint: str, requests: Sequence[Request]
     ) -> list[tuple[Batch, list[Request]]]:
-        """A list of one pair: a new batch, and the requests it may send; [] if none may be sent."""
+        """A new batch and those of the requests that may be sent, as one pair; [] if none may."""
         batch = self.table.new(self.journal.answers.owner, endpoint, self.journal.answers.now())
         try:
             claimed = self.journal.claims.queue(
@@ -143,7 +143,7 @@ class Batches:
         return [(batch, claimed)]
 
     def _fill(self, batch: Batch, requests: Sequence[Request]) -> Batch:
-        """Upload pictures and the file of requests. Returns the batch with status "creating"."""
+        """Upload the pictures, and the file with the requests. Returns the changed batch."""
         uploads, gateway = Uploads(self.table, self.client.transport), self.client.gateway
         data = b"".join(
             batch_line(request, gateway, batch.endpoint, uploads.file_id) for request in requests
@@ -168,17 +168,19 @@ class Batches:
             raise
 
     def _created(self, batch: Batch, record: Mapping[str, Any]) -> Batch:
-        """The batch with the id that `record` states. Raises ProviderUncertain if it has none."""
+        """The batch with the id and status in `record`, which the service sent; they are stored in
+        the journal too. Raises ProviderUncertain if `record` has no id."""
         name = record.get("id")
         if not isinstance(name, str) or not name:
             raise ProviderUncertain(
-                "the service sent no id of a batch that it may have created; try again"
+                "expected the id of the new batch from the service, got none; start the command "
+                "again: it looks for the batch at the service first"
             )
         return self.table.change(batch, status=str(record.get("status") or ""), service_id=name)
 
     def _search_created(self, batch: Batch, why: ProviderUncertain) -> Batch:
-        """The batch as the service lists it, for a batch whose creation got no clear answer. If the
-        service does not list it, raises `why`; the next start then searches again."""
+        """The batch with its id, searched in the service's list since its creation got no clear
+        answer. Raises `why` if it is not listed; `submit` and `collect` then search again."""
         try:
             record = self._find(batch)
         except ProviderError:
@@ -188,7 +190,7 @@ class Batches:
         return self._created(batch, record)
 
     def _resume(self) -> None:
-        """Create, or give up, the batches whose sending was interrupted."""
+        """Finish or give up the batches whose sending was interrupted."""
         for batch in self.table.open():
             if batch.service_id or not self._is_mine(batch):
                 continue
@@ -200,14 +202,14 @@ class Batches:
                 self._create(batch)
 
     def _is_mine(self, batch: Batch) -> bool:
-        """Whether this process began the batch, or takes it over from a process that has ended."""
+        """Whether this process prepared the batch, or now takes it over since that one ended."""
         answers = self.journal.answers
         if batch.owner == answers.owner:
             return True
         return not answers.lives(batch.owner) and self.table.adopt(batch, answers.owner)
 
     def _find(self, batch: Batch) -> Mapping[str, Any] | None:
-        """The service's description of the batch with our input file; None if not listed."""
+        """The entry of the batch in the service's list of batches; None if it is not listed."""
         after = ""
         for _ in range(MOST_PAGES):
             page = json_object(self.client.transport.get(f"/batches?limit={LISTED}{after}").body)
@@ -247,7 +249,7 @@ class Batches:
         return True
 
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
-        """Store the answer or the error that a line of a result file holds for a call."""
+        """Store the answer or the error for a call, from `line`, its line in the result file."""
         response = line.get("response") or {}
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
         status = status_of(response)
@@ -268,10 +270,8 @@ class Batches:
         )
 
     def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
-        """The lines of a result file as JSON objects, read one by one to save memory.
-
-        A line that is not JSON is stored unchanged, since it may hold a paid picture.
-        """
+        """Download a result file and yield its lines, each parsed as a JSON object. A line that is
+        not JSON may hold a paid picture: it is stored in the journal's folder `unread`."""
         if not file_id:
             return
         with tempfile.TemporaryDirectory(dir=self.journal.folder) as folder:
@@ -296,5 +296,5 @@ class Batches:
 
 
 def batches_of(desk: Desk) -> Batches:
-    """Batches with the service, journal, budget and retry setting of a desk."""
+    """Batches with the service, journal, budget and retry setting of `desk`."""
     return Batches(desk.client, desk.journal, desk.budget, desk.retry_uncertain)

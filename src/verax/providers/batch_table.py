@@ -17,10 +17,10 @@ from verax.providers.transport import Transport
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as the journal records it. Times are seconds since 1970.
+    """A batch of requests as the journal records it. Times are seconds since 1970.
 
     Attributes:
-        owner: name of the process that prepares the batch.
+        owner: unique name of the process that prepares the batch.
         address: base URL of the service.
         endpoint: path of the API that all requests of the batch go to.
         ended: None while the batch is open.
@@ -44,13 +44,13 @@ class Batch:
 
     @property
     def name(self) -> str:
-        """The name that stands as owner in the records of the batch's calls."""
+        """The batch's name, recorded as the owner of its calls, such as "batch 3"."""
         return f"batch {self.id}"
 
 
 @dataclass(frozen=True)
 class BatchTable:
-    """The batches of one service address in one journal."""
+    """The batches and uploaded files that a journal records for one service address."""
 
     records: Records
     address: str
@@ -90,7 +90,7 @@ class BatchTable:
         self._write("DELETE FROM batches WHERE id = :id", {"id": batch.id})
 
     def uploaded(self) -> dict[str, str]:
-        """The files that are stored at the service: a dictionary of SHA-256 -> file id."""
+        """The uploaded files that are stored at the service: SHA-256 of the bytes -> file id."""
         rows = self._rows("SELECT sha256, file_id FROM uploads WHERE address = ?")
         return {row["sha256"]: row["file_id"] for row in rows}
 
@@ -118,8 +118,7 @@ MOST_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class Uploads:
-    """Uploads the pictures of batches to the service, each once, and deletes them when no batch is
-    open."""
+    """Uploads the pictures of batches to a service, each picture once, and deletes them there."""
 
     table: BatchTable
     transport: Transport
@@ -138,7 +137,8 @@ class Uploads:
     def send(self, file: ImageFile, purpose: str) -> str:
         """Upload a file, which costs nothing. Returns the service's id of the file.
 
-        Raises ProviderBusy if the upload is interrupted.
+        `purpose` is the use that the service requires to be named: "vision" for a picture, "batch"
+        for a file of requests. Raises ProviderBusy if the upload is interrupted.
         """
         upload = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
         try:
@@ -149,7 +149,7 @@ class Uploads:
             ) from exc
 
     def clear(self) -> None:
-        """Delete all uploaded pictures at the service; those already deleted are no error."""
+        """Delete all uploaded pictures at the service, also if it has deleted some itself."""
         for sha256, file_id in self.table.uploaded().items():
             with suppress(ProviderRejected):
                 self.transport.delete(f"/files/{file_id}")
@@ -157,14 +157,15 @@ class Uploads:
 
 
 def plain(request: R) -> R:
-    """The request without streaming, as a batch sends it."""
+    """The request without streaming and previews, which batches do not have."""
     return replace(request, stream=False, partial_images=None)
 
 
 def split(
     requests: Sequence[Request], *, lines: int = MOST_LINES, size: int = MOST_BYTES
 ) -> Iterator[list[Request]]:
-    """Split requests, in order, into lists that fit into a batch of `lines` lines, `size` bytes."""
+    """Split requests, in order, into lists that each fit into one batch: at most `lines` requests
+    with at most `size` bytes together. A single larger request gets a list of its own."""
     part: list[Request] = []
     used = 0
     for request in requests:
@@ -179,18 +180,20 @@ def split(
 
 
 def _line_bytes(request: Request) -> int:
-    """Upper bound for the bytes of a request's line, with 200 bytes for the id of each picture."""
+    """An upper bound for the number of bytes of a request in a batch. Each picture counts as 200
+    bytes, since only its file id is in the batch."""
     return len(json.dumps(request.fields())) * 2 + 200 * len(request.files()) + 500
 
 
 def status_of(response: Mapping[str, Any]) -> int:
-    """The HTTP status of one response in a batch's result; 0 if there is none."""
+    """The HTTP status of the answer to one call in a batch; 0 if `response` states none."""
     value = response.get("status_code")
     return value if isinstance(value, int) else 0
 
 
 def unanswered(status: str, message: str) -> ProviderError:
-    """The error for a call without an answer in a batch that ended with this status."""
+    """The error for a call that got no answer in a batch. `status` says how the batch ended;
+    `message` is the service's reason, or ""."""
     if status == "completed":
         return ProviderUncertain(
             "the batch is complete but holds no answer to this call, which may have been billed"
@@ -201,6 +204,7 @@ def unanswered(status: str, message: str) -> ProviderError:
 
 
 def errors_of(record: Mapping[str, Any]) -> str:
-    """The messages in the service's description of a failed batch, as one text; "" for none."""
+    """The error messages in `record`, the service's description of a batch, joined with "; ". At
+    most 1000 characters; "" if there are none."""
     listed: Iterable[Mapping[str, Any]] = (record.get("errors") or {}).get("data") or []
     return "; ".join(str(one.get("message", "")) for one in listed)[:1000]

@@ -43,10 +43,8 @@ WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The least, expected and most cost of calls in US dollars; None if a price is unknown.
-
-    `usage` holds the expected token counts.
-    """
+    """The estimated cost of calls in US dollars: at least, as expected, and at most. The three are
+    None if a price is unknown. `usage` has the expected token counts."""
 
     low_usd: float | None
     expected_usd: float | None
@@ -60,7 +58,7 @@ class Tariff:
 
     Attributes:
         known: models by name.
-        free: names of the gateways that never send a bill.
+        free: names of the services (gateways) that never send a bill.
         batch: whether calls go through the Batch API, with its discount.
     """
 
@@ -69,12 +67,13 @@ class Tariff:
     batch: bool = False
 
     def estimate(self, request: Request) -> Estimate:
-        """The estimated cost of a request at this tariff; raises as `budget.estimate` does."""
+        """The estimated cost of a request. Raises InputError if the price is known but the catalog
+        has no token count for the quality or size."""
         return estimate(request, replace(self._model(request), price=self.price(request)))
 
     def price(self, request: Request) -> Price | None:
-        """The price of a request's tokens in US dollars per million, less the discount; None if
-        unknown."""
+        """The price of a request's tokens, less the discount for batches if `batch` is True; None
+        if the price is unknown."""
         if request.gateway.partition(" ")[0] in self.free:  # an address may follow the name
             return Price(0.0, 0.0, 0.0)
         model = self._model(request)
@@ -97,15 +96,15 @@ def _scaled(price: Price, share: float) -> Price:
 
 
 def load_tariff(*, changes: Path | None = None, batch: bool = False) -> Tariff:
-    """The prices in the catalog, changed by the user's tables in the folder `changes`; with
-    `batch`, less the discount of the Batch API."""
+    """The prices in the catalog. Catalog files in the user's folder `changes` add or replace
+    entries; `batch` takes off the discount of the Batch API."""
     free = {name for name, gateway in gateways(changes=changes).items() if gateway.free}
     return Tariff(models(changes=changes), frozenset(free), batch)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit on the total cost of all calls of one run.
+    """A limit on the total cost of a run, which is all paid calls under one name.
 
     All processes that use the same journal and the same `run` name share the limit. Calls made
     without a limit count too. `max_cost_usd` is in US dollars; None means no limit.
@@ -130,9 +129,10 @@ def cost_usd(usage: Usage, price: Price) -> float:
 def estimate(request: Request, model: Model) -> Estimate:
     """The estimated cost of a request at the price of `model`.
 
-    If the service chooses the quality or size ("auto"), the least and the most cost are those of
-    its cheapest and dearest choice; expected are the quality "high" and the size 1024x1024. Raises
-    InputError if the price is known but the catalog has no token count for the quality or size.
+    If the service chooses the quality or size ("auto"), the least and most cost are those of its
+    cheapest and dearest choice. The expected cost is that of high quality and, in models with free
+    sizes, 1024x1024 pixels; otherwise that of the cheapest size. Raises InputError if the price is
+    known but the catalog has no token count for the quality or size.
     """
     price = model.price
     if price is None or not any((price.text_in, price.image_in, price.image_out)):
@@ -154,7 +154,7 @@ def estimate(request: Request, model: Model) -> Estimate:
 
 
 def total(estimates: list[Estimate]) -> Estimate:
-    """The sum of the estimates; each sum of costs is None if one of its parts is None."""
+    """The sum of the estimates. A sum of costs is None if one of these costs is None."""
     used = [one.usage for one in estimates]
     return Estimate(
         _sum([one.low_usd for one in estimates]),
@@ -229,16 +229,19 @@ def picture_size(data: bytes) -> tuple[int, int]:
             return picture.size
     except OSError as exc:
         raise InputError(
-            "expected only pictures among the files to be sent, got another file"
+            "expected every file in the request to be a picture, got one that cannot be read as "
+            "one; send PNG, JPEG or WebP files"
         ) from exc
 
 
 @dataclass
 class Pace:
-    """Limits the number of parallel calls and of pictures per minute; 0 means no limit.
+    """Delays calls so that they keep two limits: `concurrency` calls at the same time, and
+    `images_per_minute` requested pictures. 0 means no limit.
 
-    Threads that share a Pace share its limits. Waiting before a call avoids an answer 429, with
-    which services reject calls above their limit.
+    Threads that share a Pace share its limits. The delay avoids the HTTP status 429, with which
+    services reject calls above their limits. `clock` returns a time in seconds that never goes
+    back; `sleep` waits so many seconds.
     """
 
     images_per_minute: int = 0
@@ -253,16 +256,16 @@ class Pace:
 
     @contextmanager
     def slot(self, pictures: int = 1) -> Iterator[None]:
-        """Wait until a call for so many pictures is within the limits; the call then occupies one
-        of the parallel slots until the end of the `with` block."""
+        """Wait until a call that requests `pictures` pictures keeps both limits. The `with` block
+        makes the call, which counts as in progress until the block ends."""
         with self._places:
             while (wait := self._take(pictures)) > 0:
                 self.sleep(wait)
             yield
 
     def _take(self, pictures: int) -> float:
-        """Count the pictures towards the minute's limit and return 0; or, if they would pass it,
-        return the seconds to wait."""
+        """Count `pictures` towards the limit per minute and return 0. If they would exceed it,
+        count nothing and return the seconds to wait before the next try."""
         if not self.images_per_minute:
             return 0.0
         count = min(pictures, self.images_per_minute)  # a larger call takes a minute of its own

@@ -1,6 +1,6 @@
-"""Decides whether a paid call may be made, from earlier calls of the same request and the limit.
+"""Decides whether a paid call may be made, from earlier calls with the same request and the limit.
 
-If it may, a record of the call is committed to the journal before anything is sent: the claim. Any
+If it may, a record of the call is written to the journal before anything is sent: the claim. Any
 other thread or process that wants to send the same request finds the claim. The call itself is made
 by `verax.providers.journal`.
 """
@@ -33,9 +33,12 @@ ROUNDING_USD = 1e-9
 
 @dataclass(frozen=True)
 class Claims:
-    """Claims calls in a journal: decides whether a call may be made, and records it if so.
+    """Decides whether a paid call may be made and, if so, records it in the journal before it is
+    sent. This record is the claim: it keeps other processes from making the same call.
 
     Attributes:
+        records: the journal's table of calls.
+        answers: the journal's stored answers.
         clock: returns the time in seconds since 1970.
         sleep: waits so many seconds; used while another caller makes the same call.
     """
@@ -51,8 +54,9 @@ class Claims:
         """Record a call that is about to be sent. Returns the record, or None if the answer is
         stored already. Waits while another thread or process makes the same call.
 
-        Raises BudgetExceeded, ProviderUncertain or ProviderRefused if the call may not be made,
-        and ProviderBusy if it is part of a batch.
+        Raises BudgetExceeded if the call may exceed the limit in `budget`, ProviderRefused if
+        moderation refused it before, ProviderUncertain if an earlier try may have been billed and
+        `retry_uncertain` is False, and ProviderBusy if it is part of a batch.
         """
         while True:
             with self._transaction():
@@ -76,10 +80,11 @@ class Claims:
     def queue(
         self, requests: Sequence[Request], owner: str, *, budget: Budget, retry_uncertain: bool
     ) -> list[Request]:
-        """Record those of the requests that may be sent in a batch; `owner` is the batch's name.
+        """Record and return those of the requests that may be sent in the batch `owner`.
 
-        Returns these requests, without those that are answered, refused, uncertain or in progress.
-        Raises BudgetExceeded, and records none, if together they may pass the limit.
+        Left out are requests that are answered or in progress, that moderation refused, or that may
+        have been billed without an answer (unless `retry_uncertain` is True). Raises
+        BudgetExceeded, and records none, if together they may exceed the limit in `budget`.
         """
         with self._transaction():
             claimed = []
@@ -104,8 +109,8 @@ class Claims:
         return claimed
 
     def newest(self, fingerprint: str) -> Call | None:
-        """The newest record of the request with this fingerprint that is not in state "failed", or
-        None. If the process that made the call has ended, the record is closed first."""
+        """The newest record of the request with this fingerprint whose state is not "failed", or
+        None. If the call's process ended before writing a final state, this is written first."""
         last = self.records.last(fingerprint)
         if last is None or last.state != "started":
             return last
@@ -115,8 +120,8 @@ class Claims:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """A database transaction that is committed even if the block raises a VeraxError, so that
-        records closed in the block stay closed."""
+        """Run a `with` block as a database transaction that is committed even if the block raises a
+        VeraxError, so that final states written in the block are not lost."""
         no: VeraxError | None = None
         with self.records.change():
             try:
@@ -127,8 +132,8 @@ class Claims:
             raise no
 
     def _state_of(self, request: Request) -> tuple[Call | None, CallState | Literal[""]]:
-        """The newest record of a request, and its state; (None, "") without a record. To be called
-        within a transaction."""
+        """The newest record of a request that is not in state "failed", and its state; (None, "")
+        if there is none. To be called within a transaction."""
         last = self.records.last(request.fingerprint())
         if last and self.answers.settle_one(last) != last.state:
             last = self.records.last(request.fingerprint())
@@ -153,15 +158,16 @@ class Claims:
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
-        """Whether the run's limit allows a call now. False if the limit may allow the call when the
-        calls in progress have ended. Raises BudgetExceeded if it cannot allow the call."""
+        """Whether the run's cost limit allows a call now. If False, wait: the limit may allow it
+        after the calls in progress have ended. Raises BudgetExceeded if waiting cannot help."""
         limit = budget.max_cost_usd
         if limit is None or math.isinf(limit):
             return True
         if estimate.high_usd is None:
             raise BudgetExceeded(
                 f"the price of {model} is not known, so the cost limit cannot be checked; nothing "
-                "was sent. Add the price to the catalog, or call without a cost limit"
+                "was sent. Add the price in a file models.toml in the folder VERAX_HOME, or allow "
+                "any cost: --max-cost any (in Python: max_cost_usd=math.inf)"
             )
         allowed = limit + ROUNDING_USD - estimate.high_usd
         if self.records.spent(budget.run).most_usd <= allowed:
@@ -180,12 +186,13 @@ class Claims:
 
 
 def is_answered(call: Call | None) -> bool:
-    """Whether the answer to a call is stored, be it readable or not; False if `call` is None."""
+    """Whether the answer to a call is stored, even if no picture in it can be read. False if
+    `call` is None."""
     return call is not None and call.state in ("done", "unusable")
 
 
 def expected_bytes(request: Request) -> int:
-    """Upper bound for the size of the answer's body in bytes, previews included."""
+    """An upper bound for the size, in bytes, of the answer to a request, previews included."""
     size = request.size or "auto"
     pixels = AUTO_PIXELS if size == "auto" else math.prod(parse_size(size))
     pictures = request.n * (1 + (request.partial_images or 0))
@@ -193,10 +200,10 @@ def expected_bytes(request: Request) -> int:
 
 
 def raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
-    """Raises ProviderRefused unless the run `run` may repeat a call that moderation refused.
+    """Raise ProviderRefused if the run `run` may not repeat a call that moderation refused.
 
-    The run that was refused may not repeat the call. Another run may, but if the refused call may
-    have been billed, only with `retry_uncertain`.
+    The run that made the refused call may not repeat it. Another run may; but if the refused call
+    may have been billed, only if `retry_uncertain` is True.
     """
     if call.run == run:
         raise ProviderRefused(call.message, stage=call.stage, categories=call.categories)
@@ -210,7 +217,7 @@ def raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
 
 
 def raise_uncertain(call: Call) -> NoReturn:
-    """Raises ProviderUncertain for a call that may have been billed but has no answer."""
+    """Raise ProviderUncertain for a call that may have been billed but has no answer."""
     when = datetime.fromtimestamp(call.started, UTC).strftime("%Y-%m-%d %H:%M")
     most = "" if call.reserved_usd is None else f" with up to ${call.reserved_usd:.4f}"
     raise ProviderUncertain(

@@ -31,7 +31,8 @@ _HEADERS = {"user-agent": f"verax/{__version__}", "accept-encoding": "gzip, defl
 def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> httpx2.Client:
     """An HTTP client for a service; with `local_only` it connects to this machine only.
 
-    Raises SettingsError if a proxy or certificates named in the environment cannot be used.
+    `timeout_s` is how many seconds without a byte make a request fail. Raises SettingsError if a
+    proxy or certificates that an environment variable names cannot be used.
     """
     timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
     if not local_only:
@@ -53,7 +54,8 @@ def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.C
 
 
 def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -> httpx2.Client:
-    """An HTTP client that uses the environment's proxies; `pinned` allows public addresses only."""
+    """An HTTP client that uses the proxies and certificates that environment variables name.
+    `pinned` allows connections to public IP addresses only."""
     for trust_env in (True, False):
         try:
             inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=trust_env) if pinned else None
@@ -72,8 +74,8 @@ def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -
 
 
 def _faulty(url: httpx2.URL, exc: Exception) -> str:
-    """The message for `exc`: which environment variable names a proxy or certificates that cannot
-    be used, and why. "" if none of these variables applies to the address."""
+    """Which environment variable names a proxy or certificates that cannot be used, and what to do.
+    `exc` is the error that this caused. "" if no such variable is at fault."""
     if isinstance(exc, OSError):
         if url.scheme == "http":
             return ""
@@ -86,21 +88,22 @@ def _faulty(url: httpx2.URL, exc: Exception) -> str:
     what = (
         "its proxy needs the package socksio; install it (pip install socksio), or"
         if isinstance(exc, ImportError)
-        else "expected the address of a proxy, with http://, https:// or socks5://;"
+        else "expected the address of a proxy, with http://, https:// or socks5://, got another;"
     )
     return f"{name}: {what} correct or unset the variable"
 
 
 def connection_hint(url: httpx2.URL, error: str) -> str:
-    """What to check after a connection failed with the message `error`; "" if nothing is known."""
+    """What the user should check after a connection to `url` failed with the message `error`, to be
+    appended to a message; "" if nothing is known."""
     if "CERTIFICATE" in error.upper():
         return "; if the service has a certificate of your company, name it in SSL_CERT_FILE"
     name = _proxy_of(url)
-    return f"; the connection goes through the proxy of {name}" if name else ""
+    return f"; the connection goes through the proxy in the variable {name}" if name else ""
 
 
 def _proxy_of(url: httpx2.URL) -> str:
-    """The environment variable whose proxy is used for an address; "" if none is used."""
+    """Name of the environment variable with the proxy that is used for an address; "" if none."""
     if urllib.request.proxy_bypass(url.host):
         return ""
     names = (f"{url.scheme}_proxy", "all_proxy")
@@ -117,13 +120,13 @@ AGAIN = "the answer is stored; try again, at no cost: verax journal fetch"
 
 @dataclass(frozen=True, slots=True)
 class LinkOrigin:
-    """The service whose answer contains a link, and how its links are downloaded.
+    """The service whose answer contains a link, and how the link is downloaded.
 
     Attributes:
         service: the service's base URL.
         local_only: whether links may lead to this machine only.
-        keys: header with the service's key; sent only to the scheme, host and port of `service`.
-        retries: most attempts after the first.
+        keys: HTTP header with the service's key; sent only to scheme, host and port of `service`.
+        retries: how often a failed download is repeated at most.
         sleep: waits so many seconds between attempts.
     """
 
@@ -135,7 +138,7 @@ class LinkOrigin:
 
 
 def fetch_link(link: str, origin: LinkOrigin) -> bytes:
-    """The bytes at a link. Raises ProviderError if they cannot be downloaded now, SettingsError if
+    """Download the bytes at a link. Raises ProviderError if that fails now, SettingsError if
     `local_only` does not allow the link."""
     url = _joined(link, origin.service)
     private = is_private(origin.service.host)
@@ -148,7 +151,9 @@ def fetch_link(link: str, origin: LinkOrigin) -> bytes:
             except SettingsError as exc:
                 if origin.local_only:
                     raise
-                raise ProviderError(f"the picture was sent as a link: {exc}; {AGAIN}") from None
+                raise ProviderError(
+                    f"a linked picture was not downloaded: {exc}; {AGAIN}"
+                ) from None
             if status == 200 and data:
                 return data
             if pause is None or status in EXPIRED:
@@ -161,23 +166,25 @@ def fetch_link(link: str, origin: LinkOrigin) -> bytes:
 
 
 def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
-    """The absolute address of a link, which may be relative to the address `service`."""
+    """The absolute address of a link, which may be relative to the address `service`. Raises
+    ProviderError if it is not an http or https address."""
     try:
         url = httpx2.URL(f"{service}/").join(link)
     except (httpx2.InvalidURL, ValueError) as exc:
         raise ProviderError(
-            f"the answer contains a link that is not valid ({exc}); {AGAIN}"
+            f"expected a valid link to a picture in the answer, got another text ({exc}); {AGAIN}"
         ) from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ProviderError(
-            f"expected a link to a web address in the answer, got one to {url.scheme}:; {AGAIN}"
+            "expected a link with http:// or https:// and a host in the answer, got one with "
+            f"{url.scheme}:// and the host {url.host!r}; {AGAIN}"
         )
     return url.copy_with(userinfo=b"") if url.userinfo else url
 
 
 def _once(line: httpx2.Client, url: httpx2.URL, origin: LinkOrigin) -> tuple[int, bytes]:
-    """The HTTP status and body of one attempt, after redirects; (310, b"") after too many
-    redirects.
+    """The HTTP status and the body of one attempt to download `url`. Redirects are followed; after
+    too many of them the result is (310, b"").
 
     The key is sent only after the service answered 401 or 403 without it.
     """
@@ -200,7 +207,8 @@ def _same(url: httpx2.URL, service: httpx2.URL) -> bool:
 
 
 def _bounded(reply: httpx2.Response) -> bytes:
-    """The body of a reply. Raises ProviderError if it is too large or takes too long."""
+    """The body of a reply. Raises ProviderError if it has more than 100 MB or takes longer than
+    180 s."""
     pieces, total, end = [], 0, time.monotonic() + LINK_DEADLINE_S
     for piece in reply.iter_bytes():
         total += len(piece)
@@ -232,7 +240,7 @@ class Content:
         self._plain = self._coding not in ("gzip", "x-gzip", "deflate")
 
     def take(self, chunk: bytes) -> bytes:
-        """Take the next chunk of the body; returns the bytes that it decompresses to."""
+        """Decompress the next chunk of the body. Returns the new bytes, perhaps none yet."""
         if self._plain:
             return chunk
         if self._decoder is None:

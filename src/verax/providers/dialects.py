@@ -1,4 +1,4 @@
-"""Writes a request as one service expects it, and probes what a service honours.
+"""Writes a request as one service expects it, and tests which fields a service obeys.
 
 The catalog says how services differ: in paths, field names, the form of the body, and the meaning
 of mask pixels. Some services do not do what they document: they change the size or the format, or
@@ -45,8 +45,8 @@ class Wire:
 
 
 def wire(request: Request, gateway: Gateway, *, deployment: str = "") -> Wire:
-    """The request as the service `gateway` expects it. `deployment` replaces the model's name; ""
-    keeps the name that the catalog has for the service."""
+    """The HTTP request that the service `gateway` expects for a request. `deployment` is the name
+    of the model to send; "" sends the name that the catalog gives for this service."""
     model = deployment or gateway.ids.get(request.model, request.model)
     path = (gateway.edit if request.kind == "edit" else gateway.generate).format(model=model)
     fields = _fields(request, gateway, model)
@@ -66,8 +66,8 @@ def wire(request: Request, gateway: Gateway, *, deployment: str = "") -> Wire:
 def json_pictures(request: EditRequest, refer: Refer | None = None) -> dict[str, Any]:
     """The pictures of an edit as JSON fields of the API: `images`, `mask` and `markup`.
 
-    `refer` returns the JSON object for a picture, such as {"file_id": ...} for an uploaded one. By
-    default that is {"image_url": ...} with the picture inside, as a data URL.
+    `refer` returns the JSON object for a picture, such as {"file_id": ...} for an uploaded one. If
+    it is None, the object is {"image_url": ...} with the whole picture as a data URL.
     """
     refer = refer or (lambda image: {"image_url": data_url(image)})
     pictures: dict[str, Any] = {"images": [refer(image) for image in request.images]}
@@ -82,7 +82,8 @@ def batch_line(
 ) -> bytes:
     """One line of a batch's input file: the request as JSON, with the file ids of its pictures.
 
-    `upload` returns the service's file id of a picture, and uploads the picture if needed.
+    `endpoint` is the path of the API, such as "/v1/images/edits". `upload` uploads a picture, if
+    the service does not have it yet, and returns the service's id of the file.
     """
     gateway = replace(gateway, body="json")
     if isinstance(request, EditRequest):
@@ -100,10 +101,10 @@ def data_url(image: ImageFile) -> str:
 
 
 def with_polarity(mask: ImageFile, polarity: str) -> ImageFile:
-    """The mask as a service expects it; in `mask`, pixels with alpha 0 may be edited.
+    """The mask in the form that a service expects. In `mask`, pixels with alpha 0 may be edited.
 
-    "alpha" returns `mask` unchanged. "white" and "black" return a greyscale PNG in which the pixels
-    that may be edited have that colour.
+    The polarity "alpha" returns `mask` unchanged. "white" and "black" return a greyscale PNG in
+    which the pixels that may be edited have that colour.
     """
     if polarity == "alpha":
         return mask
@@ -143,11 +144,13 @@ Findings = dict[str, str]
 
 
 def probe_requests(model: str, rules: Sizes, prepare: Prepare) -> dict[str, EditRequest | None]:
-    """The two requests of a probe: "size" tests size and format, "mask" tests the mask.
+    """The two requests that test what a service obeys: "size" tests size and format, "mask" the
+    mask.
 
     "mask" is None if masks cannot be sent to the service. `rules` are the sizes that the model
-    accepts; `prepare` checks a request before it is sent. The requested size differs from that of
-    the picture sent, to detect a service that returns its input.
+    accepts; `prepare` is `Client.prepare`, which checks a request and returns it as it will be
+    sent, and notices. The requested size differs from that of the picture sent, to detect a service
+    that returns its input.
     """
     target = rules.fixed[-1] if rules.fixed else (1280, 960)
     plain = EditRequest(model=model, prompt=PROMPT, quality="low", images=(_picture(1024, 1024),))
@@ -173,9 +176,9 @@ def probe_requests(model: str, rules: Sizes, prepare: Prepare) -> dict[str, Edit
 def probe(
     requests: dict[str, EditRequest | None], call: Callable[[Request], ImagesAnswer], *, today: date
 ) -> Findings:
-    """Send the requests of a probe with `call`, which may cost money. Returns the findings: for
-    each of "size", "format" and "mask" a text that begins with "honoured", "ignored", "refused" or
-    "not sent"; and the date `today` as "asked"."""
+    """Send the requests from `probe_requests` with `call`, which may cost money. Returns what was
+    found: for each of "size", "format" and "mask" a text that begins with "honoured", "ignored",
+    "refused" or "not sent"; and for "asked" the date `today` in ISO format."""
     findings = {"asked": today.isoformat(), "size": "not sent", "format": "not sent"}
     request = requests["size"]
     if request is not None:
@@ -221,7 +224,7 @@ def _levels(data: bytes, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _picture(width: int, height: int) -> ImageFile:
-    """A test picture of smooth blue and green waves. It has no red, so that red paint shows."""
+    """A PNG of smooth blue and green waves with little red, so that red paint is noticed."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     green = 120 + 60 * np.sin(x / 70)
     blue = 150 + 60 * np.cos(y / 90)
@@ -229,7 +232,7 @@ def _picture(width: int, height: int) -> ImageFile:
 
 
 def _mask(width: int, height: int) -> ImageFile:
-    """A mask that allows edits in the upper half of the picture only."""
+    """A PNG mask that allows edits in the upper half of the picture only."""
     levels = np.full((height, width, 4), 255, np.uint8)
     levels[: height // 2, :, 3] = 0
     return _png(levels)

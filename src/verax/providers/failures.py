@@ -1,9 +1,9 @@
 """Decides whether a failed call may have been billed, and whether and when it may be repeated.
 
-An HTTP status means either that the service did not start the call, or that the call may have been
-billed. Only a call that was not started is repeated automatically (see the table in
-docs/journal.md). The body of an error in the Images API is {"error": {"message", "type", "param",
-"code"}}. Relays put it into other objects or into strings, so the whole body is searched for codes.
+The HTTP status says whether the service certainly did not start the call; otherwise the call may
+have been billed. Only a call that was not started is repeated (see docs/journal.md). An error body
+of the Images API is {"error": {"message", "type", "param", "code"}}. Relays put it into other
+objects or into strings, so the whole body is searched for codes.
 """
 
 import json
@@ -49,10 +49,12 @@ class ErrorDetails:
     """What the body of an error answer says.
 
     Attributes:
-        code, param: the error's code (or else type), and the field at fault; "" if absent.
-        stage: where moderation refused the request: "input", "output" or "unknown".
+        code, param: the error's code or else type, and the request field at fault; "" if absent.
+        stage: what moderation refused: "input", "output" or "unknown".
         explicit: whether a field states `stage`; otherwise it is guessed from the message.
-        moderated, coded: whether moderation refused the request; whether a code says so.
+        categories: why moderation refused it, such as "violence".
+        moderated: whether moderation refused the request, according to a code or the message.
+        coded: whether an error code says that moderation refused the request.
         no_money: whether the account has no credit left.
     """
 
@@ -68,12 +70,12 @@ class ErrorDetails:
 
     @property
     def sure_stage(self) -> str:
-        """`stage`, but "unknown" if "input", which means not billed, is only a guess."""
+        """`stage`, but "unknown" if "input" is only a guess: refused input is not billed."""
         return self.stage if self.explicit or self.stage == "output" else "unknown"
 
 
 def parse_error(body: bytes) -> ErrorDetails:
-    """What a body says about an error. A body that is not JSON becomes the message."""
+    """What the body of an error answer says. If it is not JSON, its text is the message."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -107,7 +109,7 @@ def _details(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> 
 
 
 def _error(data: object) -> object:
-    """The innermost of the nested JSON objects that describe the error."""
+    """The innermost value under the keys "error" or "errors": the description of the error."""
     for _ in range(4):
         if not isinstance(data, dict):
             break
@@ -120,7 +122,7 @@ def _error(data: object) -> object:
 
 
 def _codes(data: object, depth: int = 5) -> Iterator[str]:
-    """All error codes and types in a JSON value and in the JSON inside its strings, lower case."""
+    """All error codes and types in `data`, parsed JSON whose strings may be JSON; lower case."""
     if depth == 0:
         return
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
@@ -140,7 +142,7 @@ def _codes(data: object, depth: int = 5) -> Iterator[str]:
 
 
 def _is_moderated(codes: tuple[str, ...], message: str, param: str) -> bool:
-    """Whether moderation refused the request, by a code or, if `param` is "", by the message."""
+    """Whether moderation refused the request: by codes or, if `param` is "", by the message."""
     if any(_MODERATION.search(code) for code in codes):
         return True
     telling = [code for code in codes if not _says_nothing(code)]
@@ -162,8 +164,8 @@ def failure(
     clean: Callable[[str], str],
     paid: bool = True,
 ) -> ProviderError:
-    """The exception for an answer whose HTTP status is not 2xx. `where` names the service, `clean`
-    removes keys from a text, and `paid` is False for requests that cost nothing."""
+    """The exception for an answer whose HTTP status is not 2xx. `where` names the service in its
+    message, `clean` removes keys from a text, and `paid` is False if the request is free."""
     details = parse_error(body)
     request_id = headers.get("x-request-id", "")
     tail = f" (request {request_id})" if request_id else ""
@@ -191,10 +193,8 @@ def failure(
 
 
 def may_repeat(status: int, headers: Mapping[str, str], body: bytes, *, paid: bool = True) -> bool:
-    """Whether a failed request may be sent again: if not started, or if free (`paid` is False).
-
-    The header x-should-retry can forbid a repetition but not allow one.
-    """
+    """Whether to send a failed request again: a paid one after 425 or 429, unless the reason is
+    credit or moderation; a free one after 408, 409 and 5xx too. x-should-retry may forbid both."""
     if headers.get("x-should-retry", "").lower() == "false":
         return False
     if not paid:
@@ -208,7 +208,7 @@ def _refuses(status: int, details: ErrorDetails) -> bool:
 
 
 def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
-    """The stage at which moderation refused the request, and whether a field states the stage."""
+    """What moderation refused ("input", "output", "unknown"), and whether a field states it."""
     stage = details.get("moderation_stage")
     if stage in ("input", "output"):
         return str(stage), True
@@ -219,7 +219,7 @@ def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
 
 
 def _categories(message: str, inner: Mapping[str, Any]) -> list[str]:
-    """The moderation categories that the message lists, or else those in Azure's filter results."""
+    """The moderation categories in the message, or else those in Azure's table `inner`."""
     match = re.search(r"(?:safety_violations|categories)\s*[=:]\s*\[([^\]]*)\]", message)
     if match:
         return [word.strip(" '\"") for word in match[1].split(",") if word.strip(" '\"")]
@@ -232,7 +232,7 @@ def _table(value: object) -> Mapping[str, Any]:
 
 
 def _plain(body: bytes) -> str:
-    """The text of a body that is not JSON, such as a proxy's error page."""
+    """The text of a body that is not JSON, without HTML tags, at most 300 characters."""
     text = re.sub(
         r"<(script|style).*?</\1>|<[^>]*>", " ", body.decode("utf-8", "replace"), flags=re.S
     )

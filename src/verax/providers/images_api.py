@@ -1,7 +1,6 @@
 """The client of the Images API: sends requests to one service and returns the answers.
 
-`Client.prepare` checks a request against the catalog, `Client.send` sends it. Only a journal calls
-`send`, since the journal knows earlier calls and decides whether a request may be sent again.
+Only a journal calls `Client.send`, since it knows earlier calls and whether to send one again.
 """
 
 import json
@@ -48,16 +47,18 @@ STREAMED_PARTIALS = 2  # previews of a streamed call, so that proxies keep the c
 
 @dataclass(frozen=True)
 class Client:
-    """A client of one service.
+    """Sends requests to one service.
 
     Attributes:
+        gateway: the service's entry in the catalog.
         known: the models by name, with the service's own shutdown dates.
+        limits: limits of one request, such as the most pictures.
         today: models with a shutdown date up to this day are not used.
-        deployment: the name of the model at this service, "" if it is the catalog's name.
+        deployment: the name that the service has for the model, "" to use the catalog's name.
         stream: whether answers are streamed: "auto" (long calls only), "always" or "never".
         probes: results of `verax probe` for this service, model -> feature -> finding.
         ready: whether the key is present, or none is needed.
-        preview: receives previews while a call is in progress.
+        preview: receives each preview (index, base64) while a call is in progress.
     """
 
     gateway: Gateway
@@ -76,8 +77,8 @@ class Client:
         return str(self.transport.base_url)
 
     def model(self, name: str) -> Model:
-        """The model of this name; a placeholder if the service may have unlisted models. Raises
-        UnknownNameError, or InputError if the model was shut down."""
+        """The model of this name. If the catalog lacks it, a placeholder if the service has models
+        of its own, else UnknownNameError. Raises InputError if the model was shut down."""
         try:
             model = find(self.known, name, today=self.today)
         except UnknownNameError:
@@ -95,8 +96,8 @@ class Client:
     def prepare(self, request: R) -> tuple[R, tuple[str, ...]]:
         """Check a request against the rules of model and service; sends nothing.
 
-        Returns the request as it will be sent, with this service's name, and notices for the user.
-        Raises InputError for anything that the model or the service would refuse.
+        Returns the request as it will be sent to this service, and sentences for the user. Raises
+        InputError for anything that the model or the service would refuse.
         """
         model = self.model(request.model)
         request = replace(request, gateway=self.name)
@@ -104,7 +105,7 @@ class Client:
         return request, (*notices, *self._warnings(request))
 
     def require_key(self) -> None:
-        """Raises SettingsError if the service needs a key and none was found."""
+        """Raise SettingsError if the service needs a key and none was found."""
         if not self.ready:
             names = " or ".join(self.gateway.keys)
             raise SettingsError(
@@ -113,10 +114,8 @@ class Client:
             )
 
     def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
-        """Send a request and return the answer, as `verax.providers.Send` describes.
-
-        If the service rejects streaming, the request is sent again without.
-        """
+        """Send a request and return the answer; `keep` stores it first. If the service rejects
+        streaming, sends the request again without. Raises ProviderError: its class says why."""
         self.require_key()
         try:
             return self._ask(request, keep)
@@ -127,7 +126,7 @@ class Client:
         answer = self._ask(plain, keep)
         return replace(
             answer,
-            notices=(*answer.notices, "the service cannot stream; the request was sent without"),
+            notices=(*answer.notices, "the service cannot stream, so the answer was not streamed"),
         )
 
     def shutdown_dates(self) -> dict[str, str]:
@@ -139,7 +138,8 @@ class Client:
             return {name: date.fromisoformat(d).isoformat() for name, d in dates.items() if d}
         except (ValueError, KeyError, TypeError) as exc:
             raise ProviderError(
-                f"{self.gateway.name}: expected a list of models, got something else: {exc!r}"
+                f"{self.gateway.name}: expected a list of models, got something else ({exc!r}); "
+                "check the base URL"
             ) from exc
 
     def announcement(self, *requests: Request) -> str:
@@ -159,8 +159,8 @@ class Client:
 
     @property
     def name(self) -> str:
-        """The service's name in fingerprints: the catalog's name, the address if it is not the
-        catalog's, and the deployment if there is one."""
+        """The service's name in requests and their fingerprints: the catalog's name, followed by
+        the address if the catalog has another one, and by the deployment if there is one."""
         usual = self.address.rstrip("/") == self.gateway.base_url.rstrip("/")
         where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
         return f"{where} {self.deployment}".strip()
@@ -175,7 +175,7 @@ class Client:
             return True
 
     def _warnings(self, request: GenerateRequest) -> Iterator[str]:
-        """Warnings about fields of the request that the service did not honour in a probe."""
+        """Warnings about fields of the request that the service ignored or refused in a test."""
         probed = self.probes.get(request.model, {})
         for what in ("size", "mask"):
             verdict = probed.get(what, "")
@@ -183,7 +183,7 @@ class Client:
                 yield f"a probe on {probed.get('asked')} found that {what} was {verdict}"
 
     def _streamed(self, request: R, model: Model) -> R:
-        """The request; with streaming if `stream` is "always", or "auto" and the call is long."""
+        """The request, with streaming if `stream` is "always", or "auto" for a long call."""
         if request.stream or request.n > 1 or self.stream == "never":
             return request
         if self.stream == "auto" and not _is_long(request, model):
@@ -213,8 +213,7 @@ class Client:
         )
 
     def _raise_error_of_stream(self, reply: HttpReply) -> None:
-        """Raises the error in a stream that holds an error and no picture: ProviderRefused or
-        ProviderUncertain."""
+        """Raise the error that a streamed answer states, if it has no picture."""
         if not is_stream(reply.body):
             return
         stream = parse_stream(reply.body)
@@ -237,7 +236,7 @@ def connect(
 ) -> Client:
     """A client for the service that the settings name. Opens no connection yet.
 
-    `preview` receives previews of streamed calls; `transport` makes the HTTP client.
+    `preview` receives the index and the base64 of previews; `transport` makes the HTTP client.
     """
     endpoint = choose_endpoint(settings)
     where = endpoint.gateway
@@ -279,13 +278,14 @@ PROBES = "probes.json"  # service -> model -> feature -> finding
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
-    """A service's shutdown dates or probe findings, from file `name` in `home`; {} if none."""
+    """What is stored about a service in the file `home`/`name`: shutdown dates or results of tests;
+    {} if nothing is stored."""
     facts = _all_facts(home / name).get(service, {})
     return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
-    """Store a service's shutdown dates or probe findings in file `name` in `home`."""
+    """Store the shutdown dates, or the results of tests, of a service in the file `home`/`name`."""
     with writing(home):
         write_whole(
             home / name, json.dumps(_all_facts(home / name) | {service: value}, indent=2).encode()

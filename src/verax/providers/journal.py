@@ -4,15 +4,15 @@ The journal records every paid call and stores its answer, so that nothing is pa
 answer is lost. A desk joins one service with a journal; the command line, the server, benchmarks
 and Python programs all make their paid calls through a desk.
 
-A paid call has four steps: (1) a record with the most that the call can cost is committed, and
-disk space for the answer is reserved; (2) the request is sent; (3) the body of the answer is
-written to disk before it is parsed; (4) the record is closed with the bill. If a process ends in
-between, the next start closes its record: with the answer if the body is on disk, otherwise as
+A paid call has four steps: (1) a record with the most that the call can cost is written, and disk
+space for the answer is reserved; (2) the request is sent; (3) the body of the answer is stored
+before it is parsed; (4) the bill and the final state are written to the record. If a process ends
+in between, the next start writes the final state: "done" if the answer is on disk, otherwise
 "uncertain". If two threads or processes make the same call, the second waits for the answer.
 
 The states of a call:
 
-    started     in progress, or its process has ended and the record is not closed yet
+    started     in progress, or its process ended and no final state is written yet
     batched     part of a batch whose answers are not fetched yet
     done        the answer is stored
     unusable    the answer is stored, but no picture in it can be read; probably billed. The same
@@ -48,10 +48,11 @@ DECODED_PIXELS = 32_000_000  # most pixels of several answers that stay decoded:
 
 
 class Journal:
-    """The journal in one folder, which many threads and processes may use at the same time.
+    """Records paid calls and stores their answers, in a folder that many threads and processes may
+    use at the same time. Raises OutputError if the folder cannot be written.
 
     Args:
-        folder: is created if missing. Raises OutputError if it cannot be written.
+        folder: is created if missing.
         clock: returns the time in seconds since 1970.
         sleep: waits so many seconds.
     """
@@ -95,10 +96,10 @@ class Journal:
         pace: Pace | None = None,
         fetch: Fetch | None = None,
     ) -> ImagesAnswer:
-        """The stored answer to a request; without one, the request is sent with `send`. `fetch`
-        downloads linked pictures of a stored answer that are not stored yet.
+        """The stored answer to a request; if there is none, `send` sends the request, after `pace`
+        has delayed it. `fetch` downloads linked pictures that are not stored yet.
 
-        Raises BudgetExceeded, before anything is sent, if the call could pass the run's limit;
+        Raises BudgetExceeded, before anything is sent, if the call could exceed the run's limit;
         ProviderUncertain if an earlier call of the request may have been billed and
         `retry_uncertain` is False; ProviderRefused if moderation refused the request before;
         OutputError if there is no space for the answer; and the errors of `send`.
@@ -112,24 +113,23 @@ class Journal:
             return self._send(call, request, send) if call else self._answer(request, fetch)
 
     def has(self, request: Request) -> bool:
-        """Whether an answer to exactly this request is stored, be it readable or not."""
+        """Whether the answer to this request is stored, even if no picture in it can be read."""
         return is_answered(self.claims.newest(request.fingerprint()))
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
-        """The stored answer to exactly this request, or None. Raises ProviderError if no picture in
-        the answer can be read."""
+        """The stored answer to this request, or None. `fetch` downloads linked pictures that are
+        not stored yet. Raises ProviderError if no picture in the answer can be read."""
         return self._answer(request, fetch) if self.has(request) else None
 
     def answer_to(
         self, fingerprint: str, request: Request, fetch: Fetch | None = None
     ) -> ImagesAnswer | None:
-        """The stored answer to the request with this fingerprint, or None. `request` may lack its
-        pictures; only its other fields are compared with the answer."""
+        """The stored answer to the request with this fingerprint, or None. `request` is compared
+        with the answer to find differences; it need not have its pictures."""
         last = self.claims.newest(fingerprint)
         return self._read(last, request, fetch) if is_answered(last) and last else None
 
     def spent(self, run: str) -> Spent:
-        """The cost of all calls of a run."""
         return self.records.spent(run)
 
     def _send(self, call: Call, request: Request, send: Send) -> ImagesAnswer:
@@ -170,8 +170,8 @@ class Journal:
         return self._with_bill(answer, last.fingerprint)
 
     def _with_bill(self, answer: ImagesAnswer, fingerprint: str, short: str = "") -> ImagesAnswer:
-        """The answer with its cost, and a notice if the cost is unknown; `short` is another
-        notice."""
+        """The answer with its cost from the journal, and with notices: one if the cost is unknown,
+        and `short` unless it is ""."""
         call = self.records.last(fingerprint)
         notices = list(answer.notices) + ([short] if short else [])
         if call and call.cost_usd is None and call.reserved_usd:
@@ -189,7 +189,9 @@ class Desk:
     """Makes paid calls to one service, through a journal. To be closed, or used in a `with` block.
 
     Attributes:
-        budget: the run that the calls belong to, and its cost limit.
+        client: sends the requests.
+        journal: records the calls and stores the answers.
+        budget: the run that the calls belong to, its cost limit, and the prices.
         pace: the limits of parallel calls and of pictures per minute.
         retry_uncertain: whether to repeat calls that may have been billed already.
     """
@@ -212,8 +214,8 @@ class Desk:
         self.journal.close()
 
     def call(self, request: Request) -> ImagesAnswer:
-        """The answer to a request that `client.prepare` returned, stored or paid for now. Raises as
-        `Journal.call` does."""
+        """The answer to a request, which `client.prepare` must have returned: the stored answer, or
+        a new one. Raises ProviderError, or OutputError if the journal cannot be written."""
         return self.journal.call(
             request,
             self.client.send,
@@ -226,7 +228,7 @@ class Desk:
     def call_all(self, requests: Sequence[Request]) -> list[ImagesAnswer | VeraxError]:
         """Make several calls in parallel. Returns for each request, in order, the answer or error.
 
-        At most DECODED_PIXELS pixels stay decoded in memory.
+        At most 32 million pixels stay decoded in memory; the other pictures are kept as files.
         """
         count, lock = [0], threading.Lock()
 
@@ -251,7 +253,8 @@ class Desk:
         return total([self.budget.tariff.estimate(request) for request in requests])
 
     def counted_to(self, run: str, max_cost_usd: float | None) -> "Desk":
-        """A copy of this desk for another run, with a cost limit in US dollars (None: no limit)."""
+        """A copy of this desk whose calls belong to the run `run`, with a cost limit in US dollars
+        (None: no limit)."""
         return replace(self, budget=replace(self.budget, run=run, max_cost_usd=max_cost_usd))
 
     def batched(self) -> "Desk":
@@ -273,7 +276,7 @@ def open_desk(
     today: date | None = None,
     folder: Path | None = None,
 ) -> Desk:
-    """A desk for the service that the settings name. Opens no connection yet.
+    """An object that makes paid calls to the service that the settings name. Opens no connection.
 
     Args:
         run: name of the run; all calls under one name share the limit. "" makes a new name.

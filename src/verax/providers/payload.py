@@ -32,8 +32,8 @@ class PictureSource:
 
 
 def entries(value: object, depth: int = DEPTH) -> list[dict[str, Any]]:
-    """The JSON objects in an answer that hold a picture or a link to one, at most `depth` levels
-    below `value`."""
+    """The JSON objects that hold a picture or a link to one. `value`, the parsed body of an answer,
+    is searched `depth` levels deep."""
     if depth == 0:
         return []
     if isinstance(value, list):
@@ -45,14 +45,14 @@ def entries(value: object, depth: int = DEPTH) -> list[dict[str, Any]]:
 
 
 def entry_count(data: Mapping[str, Any]) -> int:
-    """The number of entries in an answer's list `data`, including those without a picture."""
+    """The length of the list "data" of an answer, including entries without a picture."""
     listed = data.get("data")
     return len(listed) if isinstance(listed, list) else 0
 
 
 def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
-    """The sources of the picture in an entry; the best is first. Raises ProviderError if the entry
-    has no picture."""
+    """Where the picture of an entry can be read, in the order in which to try. `entry` is a JSON
+    object from an answer's list of pictures. Raises ProviderError if it has no picture."""
     sources, wrong = [], ""
     for text in texts(entry):
         try:
@@ -62,8 +62,8 @@ def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
     if not sources:
         raise ProviderError(
             wrong
-            or "the answer holds an entry without a picture; the journal keeps it, see verax "
-            "journal show"
+            or "expected a picture or a link in each entry of the answer, got an entry "
+            "without; the journal keeps the answer; to find it, run: verax journal list"
         )
     return sources
 
@@ -77,20 +77,20 @@ def texts(entry: Mapping[str, Any]) -> list[str]:
 
 def decode_base64(text: str) -> bytes:
     """Decode base64, which may have line breaks, the URL-safe alphabet, or no padding. Raises
-    ProviderError."""
+    ProviderError for other text."""
     bare = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (ValueError, binascii.Error) as exc:
         raise ProviderError(
-            f"expected a picture as base64, got invalid base64 ({exc}); the journal keeps the "
-            "answer, see verax journal show"
+            f"expected a picture as base64, got other text ({exc}); the journal keeps the answer; "
+            "to find it, run: verax journal list"
         ) from exc
 
 
 def salvage(body: bytes) -> dict[str, Any] | None:
-    """The complete pictures of a truncated answer, as an answer of the Images API; None if there
-    are none."""
+    """The complete pictures (base64 or links) in a truncated body, as a dict of the form
+    {"data": [{"b64_json": ...}, ...]}; None if there are none."""
     pictures = []
     for name, text in _CLOSED.findall(body):
         try:
@@ -101,7 +101,7 @@ def salvage(body: bytes) -> dict[str, Any] | None:
 
 
 def _entry(item: object) -> object:
-    """The entry as a JSON object: a mere text, as some services send, becomes {"url": text}."""
+    """The entry as a JSON object. Some services send only a text; it becomes {"url": text}."""
     return {"url": item} if isinstance(item, str) else item
 
 
@@ -127,7 +127,8 @@ class Collector:
 
     OpenAI's events are `image_generation.partial_image` and `image_generation.completed`, or the
     same with `image_edit`. Relays use other names or nest the picture, so every event that is not a
-    preview and holds a picture counts as a finished picture. `preview` receives the previews.
+    preview and holds a picture counts as a finished picture. `preview` receives the number of each
+    preview and its base64.
     """
 
     def __init__(self, preview: Preview | None = None) -> None:
@@ -151,7 +152,8 @@ class Collector:
             self._take(block)
 
     def answer(self) -> dict[str, Any] | None:
-        """What has arrived, as one answer of the Images API; None before a picture is complete."""
+        """What has arrived, as a dict with the keys of the Images API; None before a picture is
+        complete."""
         return {**self._about, "data": self._pictures} if self._pictures else None
 
     def _take(self, block: bytes) -> None:
@@ -176,7 +178,7 @@ class Collector:
             self.error = event
 
     def _show(self, event: dict[str, Any]) -> None:
-        """Pass a partial image to `preview`; ignore a malformed one."""
+        """Pass the preview in an event to the function `preview`; ignore a malformed one."""
         index, text = event.get("partial_image_index", 0), event.get("b64_json")
         if self._preview is not None and isinstance(index, int) and isinstance(text, str):
             self._preview(index, text.encode())
@@ -188,7 +190,8 @@ def is_stream(body: bytes) -> bool:
 
 
 def parse_stream(body: bytes) -> Collector:
-    """Parse a whole event stream, even if the blank line at its end is missing."""
+    """Parse a whole event stream, even if the blank line at its end is missing. The result has the
+    pictures in `answer()`, and an error in `error`."""
     collector = Collector()
     collector.feed(body)
     collector.feed(b"\n\n")
@@ -198,8 +201,8 @@ def parse_stream(body: bytes) -> Collector:
 def _events(data: list[bytes]) -> list[dict[str, Any]]:
     """The JSON objects in the data lines of one event; other lines, such as [DONE], are skipped.
 
-    By the standard the lines together are one object. If they are not, each line is parsed alone,
-    since some relays leave out the blank line between events.
+    The standard says that the lines together are one object. If they are not, each line is parsed
+    alone, since some relays leave out the blank line between events.
     """
     joined = _object(b"\n".join(data))
     if joined is not None:
@@ -220,8 +223,8 @@ def read_usage(usage: object) -> Usage | None:
     """The token counts in the field `usage` of an answer; None if they are unknown.
 
     Every picture costs input and output tokens, so all counts are unknown if the count of either is
-    absent or zero. Tokens that are not declared as text, or only in the total, count as image
-    tokens.
+    absent or zero. Tokens that are not listed as text tokens count as image tokens, and so do
+    tokens that appear in the total only.
     """
     table = _table(usage)
     total_in, total_out = _count(table, "input_tokens"), _count(table, "output_tokens")
@@ -240,11 +243,10 @@ def read_usage(usage: object) -> Usage | None:
 
 
 def stated_usd(data: Mapping[str, Any]) -> float | None:
-    """The price in US dollars that a gateway states in an answer; None if it states no price, or
-    zero.
+    """The price in US dollars that an answer states; None if it states no price, or zero.
 
-    A gateway that uses the customer's own key of another provider bills only its fee; that provider
-    bills the rest (`upstream_inference_cost`). The price is then the sum of both.
+    A service that passes calls on with the customer's own key for another provider bills only its
+    fee; that provider bills the rest (`upstream_inference_cost`). The price is then the sum.
     """
     usage, meta = _table(data.get("usage")), _table(data.get("metadata"))
     own = meta.get("cost") if _in_dollars(meta) else None

@@ -74,23 +74,30 @@ MIGRATIONS = [
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The record of one call. Times are seconds since 1970, amounts are US dollars.
+    """The journal's record of one paid call. Times are seconds since 1970, amounts US dollars.
 
     Attributes:
-        fingerprint: of the request.
-        state: see `verax.providers.journal`.
-        owner: name of the process that made the call (see `verax.store.Presence`), or of its batch.
+        fingerprint: SHA-256 that identifies the request.
+        run: name of the run, the group of calls that share a cost limit.
+        state: "started" (in progress), "batched" (in a batch), "done" (answer stored), "unusable"
+            (answer stored, but no picture in it can be read), "uncertain" (no answer, perhaps
+            billed), "refused" (by moderation), or "failed" (the service did not start the call).
+        owner: unique name of the process that made the call, or the name of its batch.
         kind: "generate" or "edit".
+        gateway: name of the service, followed by its address and deployment if the user gave them.
         request: what `describe()` of the request returned, with hashes in place of pictures.
         ended: None while the call is in progress.
-        price: prices of a million tokens when the call was made, None if unknown.
+        price: price per million tokens when the call was made, None if unknown.
         reserved_usd, least_usd: the most and the least that the call can cost, None if unknown.
-        cost_usd: the bill, None if unknown.
+        cost_usd: what the call cost, None if unknown.
         usage: token counts of the answer, None if unknown.
-        stage, categories: where moderation refused the request, and why; "" and () otherwise.
-        message: why the state is not "done".
-        counted_usd: the amount that counts towards the run's limit: the bill; `reserved_usd` if
-            the bill is unknown; 0 if certainly nothing was billed.
+        request_id: the service's id of the call, "" if unknown.
+        retries: how many attempts to send the request failed before the answer came.
+        stage: what moderation refused: "input", "output" or "unknown"; "" if it refused nothing.
+        categories: why moderation refused it, such as "violence".
+        message: why the state is not "done", or which pictures are missing.
+        counted_usd: the amount that counts towards the run's limit: `cost_usd`, or `reserved_usd`
+            if the cost is unknown; 0 if certainly nothing was billed.
     """
 
     id: int
@@ -119,11 +126,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The cost of a run in US dollars.
+    """The cost of a run, a group of calls that share a cost limit, in US dollars.
 
     Attributes:
-        billed_usd: sum of the known bills.
-        possibly_usd: the most that ended or batched calls whose bill is unknown may have cost.
+        billed_usd: sum of the known costs.
+        possibly_usd: the most that calls with unknown cost may cost, without those in progress.
         under_way_usd: the most that calls in progress may cost.
     """
 
@@ -137,7 +144,8 @@ class Spent:
 
 
 class Records:
-    """The records in one database file, which many threads and processes may use."""
+    """The journal's records of calls in one database file, which many threads and processes may
+    use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -154,7 +162,8 @@ class Records:
             yield
 
     def begin(self, state: CallState, **values: Any) -> Call:  # noqa: ANN401  # columns of the table
-        """Insert a record with these columns, and return it. To be called within `change`."""
+        """Insert a record with the columns in `values`, and return it. To be called within
+        `change`."""
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
         sql = f"INSERT INTO calls (state, {names}) VALUES (:state, {marks})"
@@ -162,14 +171,15 @@ class Records:
         return self._select("WHERE id = ?", (new,))[0]
 
     def finish(self, call_id: int, state: CallState, **values: Any) -> None:  # noqa: ANN401
-        """Set the final state of a record, and further columns."""
+        """Set the final state of a call, and further columns of its record (`values`)."""
         changes = "".join(f", {name} = :{name}" for name in values)
         sql = f"UPDATE calls SET state = :state{changes} WHERE id = :id"
         with self.lock, writing(self.path):
             self.database.execute(sql, _stored(values) | {"state": state, "id": call_id})
 
     def last(self, fingerprint: str) -> Call | None:
-        """The newest record of the request that is not in state "failed"; None if there is none."""
+        """The newest record of the request with this fingerprint whose state is not "failed"; None
+        if there is none."""
         rows = self._select(
             "WHERE fingerprint = ? AND state != 'failed' ORDER BY id DESC LIMIT 1", (fingerprint,)
         )
@@ -188,8 +198,8 @@ class Records:
         owner: str | None = None,
         before: float = float("inf"),
     ) -> list[Call]:
-        """The records, oldest first, in one of these states; None allows any run or owner. Calls
-        must have started `before` that time, in seconds since 1970."""
+        """The records, oldest first, of calls that are in one of the `states`, belong to `run` and
+        `owner` (None: to any), and started before the time `before` (seconds since 1970)."""
         marks = ", ".join("?" * len(states))
         return self._select(
             f"WHERE state IN ({marks}) AND (? IS NULL OR run = ?)"
@@ -198,7 +208,7 @@ class Records:
         )
 
     def spent(self, run: str) -> Spent:
-        """The cost of all calls of a run."""
+        """The cost of all calls of the run with this name."""
         return self._spent("run = ?", run)
 
     def spent_by(self, prefix: str) -> Spent:
@@ -215,8 +225,8 @@ class Records:
         return Spent(*(value or 0.0 for value in row))
 
     def delete(self, call: Call) -> bool:
-        """Delete a record unless its state has changed since it was read. Returns whether it was
-        deleted."""
+        """Delete a call's record, unless its state has changed since `call` was read. Returns
+        whether it was deleted."""
         done = self.database.execute(
             "DELETE FROM calls WHERE id = ? AND state = ?", (call.id, call.state)
         )
@@ -232,7 +242,7 @@ _COLUMNS = ", ".join(f.name for f in fields(Call))
 
 
 def _stored(values: dict[str, Any]) -> dict[str, Any]:
-    """The values as SQLite can store them, with objects and lists as JSON."""
+    """Column name -> value that SQLite can store: objects and tuples become JSON texts."""
 
     def one(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, (Usage, Price)):

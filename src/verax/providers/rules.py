@@ -1,4 +1,4 @@
-"""Checks, before anything is sent, whether model and service accept a request; finds legal sizes.
+"""Checks, before anything is sent, whether model and service accept a request; chooses sizes.
 
 A refused field that the request lists as optional is left out, with a notice. Any other refused
 field is an error.
@@ -31,7 +31,7 @@ _EMPTY: dict[str, Any] = {"n": 1, "stream": False}
 def check(
     request: R, model: Model, gateway: Gateway, limits: ModelLimits
 ) -> tuple[R, tuple[str, ...]]:
-    """The request as it may be sent, and a notice for each optional field that was left out.
+    """The request as it may be sent, and a sentence for each optional field that was left out.
 
     Raises InputError for anything that the model, the service or the API would refuse.
     """
@@ -48,7 +48,8 @@ def check(
 
 
 def _check_text(request: Request) -> None:
-    """Raises InputError for text with surrogates, which comes from a terminal without UTF-8."""
+    """Raise InputError if a text in the request has surrogates (characters that are not valid in
+    Unicode text); these come from a terminal without UTF-8."""
     for name, value in request.fields().items():
         if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
             raise InputError(
@@ -59,7 +60,7 @@ def _check_text(request: Request) -> None:
 
 def _check_prompt(prompt: str, limits: ModelLimits) -> None:
     if not prompt.strip():
-        raise InputError("the prompt is empty; say what the picture should show or become")
+        raise InputError("expected a prompt, got an empty one; say what the picture should show")
     if len(prompt) > limits.prompt_characters:
         raise InputError(
             f"the prompt has {len(prompt):,} characters; the service accepts at most "
@@ -69,7 +70,7 @@ def _check_prompt(prompt: str, limits: ModelLimits) -> None:
 
 def _check_route(request: Request, gateway: Gateway) -> None:
     if request.kind == "edit" and not gateway.edit:
-        raise InputError(f"{gateway.name} cannot edit pictures; choose another --gateway")
+        raise InputError(f"{gateway.name} cannot edit pictures; choose another service: --gateway")
     for ending in gateway.refused_models:
         if request.model.endswith(ending):
             raise InputError(
@@ -79,8 +80,8 @@ def _check_route(request: Request, gateway: Gateway) -> None:
 
 
 def _without_refused(request: R, model: Model, gateway: Gateway) -> tuple[R, tuple[str, ...]]:
-    """The request without its refused optional fields, and a notice for each of these. Raises
-    InputError for a refused field that is not optional."""
+    """The request without the optional fields that are refused, and a sentence for each of these.
+    Raises InputError if a field is refused that is not optional."""
     notices: list[str] = []
     dropped: dict[str, Any] = {}
     for name in _CHOOSABLE:
@@ -92,7 +93,7 @@ def _without_refused(request: R, model: Model, gateway: Gateway) -> tuple[R, tup
             continue
         if name not in request.optional:
             raise InputError(
-                f"{name}: {reason}; leave out {name}, or choose another model or gateway"
+                f"{name}: {reason}; leave out {name}, or choose another model or service"
             )
         dropped[name] = _EMPTY.get(name)
         notices.append(f"{name} not sent: {reason}")
@@ -122,9 +123,9 @@ def _check_numbers(request: Request, limits: ModelLimits) -> None:
     _in_range("partial_images", request.partial_images, 0, limits.partial_images)
     _in_range("output_compression", request.output_compression, 0, 100)
     if request.partial_images is not None and not request.stream:
-        raise InputError("partial_images: only streamed answers have them; set stream as well")
+        raise InputError("partial_images: only streamed answers have previews; set stream as well")
     if request.stream and request.n > 1:
-        raise InputError(f"stream: a streamed answer has one picture, not {request.n}; set n = 1")
+        raise InputError(f"n: expected 1 with stream, got {request.n}; set n = 1, or unset stream")
 
 
 def _in_range(name: str, value: int | None, low: int, high: int) -> None:
@@ -137,14 +138,16 @@ def _check_size(request: Request, model: Model) -> None:
         return
     why = model.sizes.why_not(parse_size(request.size or ""))
     if why:
-        raise InputError(f"size: {model.name} does not accept {request.size}: {why}")
+        raise InputError(
+            f"size: {model.name} does not accept {request.size}: {why}; choose another size"
+        )
 
 
 def _check_format(request: Request) -> None:
     if request.output_format in ("gif", "svg"):
         raise InputError(f"output_format: expected png, jpeg or webp, got {request.output_format}")
     if request.output_compression is not None and request.output_format not in ("jpeg", "webp"):
-        raise InputError("output_compression: only jpeg and webp are compressed; set output_format")
+        raise InputError("output_compression: only jpeg and webp have it; set output_format so")
     if request.background == "transparent" and request.output_format == "jpeg":
         raise InputError("background: jpeg has no transparency; set output_format to png or webp")
 
@@ -154,7 +157,7 @@ def _check_pictures(request: EditRequest, gateway: Gateway, limits: ModelLimits)
         raise InputError(f"images: expected 1..{limits.images} pictures, got {len(request.images)}")
     sizes = [_check_picture(image, gateway, limits) for image in request.images]
     if request.mask and request.markup:
-        raise InputError("expected a mask or a markup, got both; leave out one of them")
+        raise InputError("expected either a mask or a markup, got both; leave out one of them")
     for name, file in request.files():
         if name != "image":
             _check_guide(name, file, sizes[0], limits)
@@ -162,16 +165,19 @@ def _check_pictures(request: EditRequest, gateway: Gateway, limits: ModelLimits)
 
 def _check_picture(image: ImageFile, gateway: Gateway, limits: ModelLimits) -> Size:
     if image.media_type not in MEDIA_TYPES:
-        raise InputError(f"{image.name}: expected {', '.join(MEDIA_TYPES)}, got {image.media_type}")
+        raise InputError(
+            f"{image.name}: expected the media type {' or '.join(MEDIA_TYPES)}, got "
+            f"{image.media_type}; convert the picture"
+        )
     if len(image.data) >= limits.image_bytes:
         raise InputError(
-            f"{image.name} has {len(image.data) / 1e6:.1f} MB; the service accepts less than "
-            f"{limits.image_bytes / 1e6:.0f} MB; make the picture smaller"
+            f"{image.name}: expected less than {limits.image_bytes / 1e6:.0f} MB, got "
+            f"{len(image.data) / 1e6:.1f} MB; make the picture smaller"
         )
     if gateway.body != "multipart" and len(image.data) * 4 / 3 > DATA_URL_CHARACTERS - 64:
         raise InputError(
-            f"{image.name} ({len(image.data) / 1e6:.1f} MB) is too large for {gateway.name}, which "
-            "accepts at most 15.7 MB; make the picture smaller"
+            f"{image.name}: expected at most 15.7 MB for the service {gateway.name}, got "
+            f"{len(image.data) / 1e6:.1f} MB; make the picture smaller"
         )
     return open_picture(image).size
 
@@ -179,7 +185,10 @@ def _check_picture(image: ImageFile, gateway: Gateway, limits: ModelLimits) -> S
 def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) -> None:
     picture = open_picture(file)
     if picture.format != "PNG" or "A" not in picture.getbands():
-        raise InputError(f"{name}: expected a PNG with an alpha channel, got {picture.format}")
+        raise InputError(
+            f"{name}: expected a PNG with an alpha channel, got a {picture.format} file with the "
+            f"channels {''.join(picture.getbands())}; convert it"
+        )
     if picture.size != size:
         raise SizeMismatchError(
             f"{name} has {picture.width}x{picture.height} pixels, but the first picture has "
@@ -198,12 +207,13 @@ def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) ->
 
 
 def open_picture(file: ImageFile) -> PillowImage.Image:
-    """Open a PNG, JPEG or WebP file without decoding its pixels. Raises ImageReadError."""
+    """Open a PNG, JPEG or WebP file without decoding its pixels. Raises ImageReadError if it is no
+    such file."""
     try:
         return PillowImage.open(io.BytesIO(file.data), formats=list(MEDIA_TYPES.values()))
     except (OSError, ValueError, PillowImage.DecompressionBombError) as exc:
         raise ImageReadError(
-            f"{file.name}: expected a PNG, JPEG or WebP picture, got something else"
+            f"{file.name}: expected a PNG, JPEG or WebP picture, got something else; convert it"
         ) from exc
 
 
@@ -211,13 +221,14 @@ USUAL_PIXELS = 1_572_864  # 1536x1024, a size that every model accepts
 
 
 def text_size(sizes: Sizes, *, size: str = "", aspect: str = "") -> str | None:
-    """The size for a request, "WIDTHxHEIGHT" or "auto", from a size or an aspect ratio; None, if
-    both are "", leaves the choice to the service.
+    """The size to request, "WIDTHxHEIGHT" or "auto". It is given either as `size`, in that form, or
+    as `aspect`, a ratio such as "16:9". If both are "", the result is None: the service chooses.
 
-    Raises InputError if both are set, if the size is not legal, or if no legal size has the ratio.
+    Raises InputError if both are set, if the model does not accept the size, or if no size that it
+    accepts has about that ratio.
     """
     if size and aspect:
-        raise InputError("expected --size or --aspect, got both; leave out one of them")
+        raise InputError("expected either --size or --aspect, got both; leave out one of them")
     if aspect:
         width, height = aspect_size(sizes, parse_aspect(aspect))
         return f"{width}x{height}"
@@ -226,12 +237,15 @@ def text_size(sizes: Sizes, *, size: str = "", aspect: str = "") -> str | None:
     why = sizes.why_not(parse_size(size))
     if why:
         near = nearest(sizes, parse_size(size))
-        raise InputError(f"size {size}: {why}; the nearest legal size is {near[0]}x{near[1]}")
+        raise InputError(
+            f"size: the model does not accept {size}: {why}; the nearest size that it accepts is "
+            f"{near[0]}x{near[1]}"
+        )
     return size
 
 
 def parse_aspect(text: str) -> float:
-    """Width divided by height of an aspect ratio such as "16:9". Raises InputError."""
+    """Width divided by height, from a text such as "16:9". Raises InputError for other text."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)[:/](\d+(?:\.\d+)?)", text)
     if not match or not (float(match[1]) > 0 and float(match[2]) > 0):
         raise InputError(f"aspect: expected WIDTH:HEIGHT such as 16:9, got {text!r}")
@@ -239,21 +253,26 @@ def parse_aspect(text: str) -> float:
 
 
 def aspect_size(sizes: Sizes, ratio: float, *, pixels: int = USUAL_PIXELS) -> Size:
-    """The legal size whose width / height is near `ratio` and whose width x height near `pixels`.
+    """The size that the model accepts and that fits best: width / height is close to `ratio`, and
+    width x height is roughly `pixels`.
 
-    An error of 0.5 % in the ratio weighs as much as a factor of e in the pixels. Raises InputError
-    if every legal size is more than 5 % from the ratio.
+    The ratio matters most: a ratio that is wrong by 0.5 % is as bad as 2.7 times too many pixels.
+    Raises InputError if no size comes within 5 % of the ratio.
     """
     best = min(_legal(sizes), key=lambda s: _off(s, ratio, pixels))
     if abs(math.log(best[0] / best[1] / ratio)) > 0.05:
         choices = ", ".join(f"{w}x{h}" for w, h in sizes.fixed)
-        limit = f"only {choices} are possible" if choices else f"at most {sizes.max_ratio:g}:1"
-        raise InputError(f"no size of this model has the aspect ratio {ratio:.3g}: {limit}")
+        most = f"the longer side is at most {sizes.max_ratio:g} times the shorter one"
+        limit = f"only {choices} are possible" if choices else most
+        raise InputError(
+            f"no size of this model has the aspect ratio {ratio:.3g}: {limit}; choose another one"
+        )
     return best
 
 
 def nearest(sizes: Sizes, size: Size) -> Size:
-    """The legal size nearest to `size`, with equal weight on aspect ratio and pixel count."""
+    """The size that the model accepts and that is most similar to `size` in aspect ratio and number
+    of pixels, which count equally."""
     ratio, pixels = max(size[0], 1) / max(size[1], 1), max(size[0] * size[1], 1)
     return min(_legal(sizes), key=lambda s: _off(s, ratio, pixels, tolerance=1.0))
 
@@ -266,7 +285,10 @@ def _legal(sizes: Sizes) -> list[Size]:
 
 
 def _off(size: Size, ratio: float, pixels: int, tolerance: float = 0.005) -> float:
-    """How far a size is from an aspect ratio and a pixel count: |ln(size's ratio / ratio)| /
-    `tolerance` + |ln(size's pixels / pixels)|."""
+    """The distance of a size from an aspect ratio and a number of pixels; 0 if it has both exactly.
+
+    It is the sum of two absolute values of logarithms: that of the factor by which the ratio is
+    wrong, divided by `tolerance`, and that of the factor by which the number of pixels is wrong.
+    """
     off = abs(math.log(size[0] / size[1] / ratio)) / tolerance
     return off + abs(math.log(size[0] * size[1] / pixels))

@@ -47,8 +47,8 @@ class HttpReply:
     """The HTTP answer to a successful request.
 
     Attributes:
-        headers: with names in lower case.
-        retries: number of attempts that failed before.
+        headers: the HTTP headers, with names in lower case.
+        retries: how many attempts to send the request failed before.
     """
 
     body: bytes = field(repr=False)
@@ -60,14 +60,15 @@ class Transport:
     """An HTTP client for one service.
 
     Args:
-        base_url: http(s) address to which paths are appended; see `addresses.parse_address`.
+        base_url: http(s) address of the service, to which the paths of requests are appended.
         secret: the key, None if the service needs none.
-        auth: how the key is sent: "bearer" (as authorization) or "api-key" (in that header).
+        auth: how the key is sent: "bearer" (header `authorization: Bearer KEY`) or "api-key"
+            (header `api-key: KEY`).
         local_only: whether to connect to this machine only.
-        timeout_s: most seconds without a byte from the service.
-        retries: most attempts after the first.
+        timeout_s: how many seconds without a byte from the service make a request fail.
+        retries: how often a failed request is repeated at most.
         sleep: waits so many seconds between attempts.
-        random: varies these waits.
+        random: makes these waits differ a little.
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class Transport:
         self._http.close()
 
     def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> HttpReply:
-        """Send a POST request; `hear` receives the chunks of a successful answer.
+        """Send a POST request; `hear` receives the chunks of a successful answer. `paid` is False
+        for requests that cost nothing.
 
-        Raises the errors that `verax.providers.Send` lists. `paid` is False for free requests.
+        Raises ProviderRejected or ProviderBusy if the service did not start the request,
+        ProviderRefused if moderation refused it, and ProviderUncertain if it may have been billed.
         """
         return self._patiently(lambda: self._build_post(wire), hear=hear, paid=paid)
 
@@ -116,7 +119,8 @@ class Transport:
         return self._free("DELETE", path)
 
     def fetch(self, link: str) -> bytes:
-        """The bytes at a link in an answer, after several attempts if needed.
+        """The bytes at a link in an answer, after several attempts if needed. Raises ProviderError
+        if they cannot be downloaded.
 
         The key is sent only if the link leads to the service's own address and needs a key.
         """
@@ -190,8 +194,8 @@ class Transport:
     def _once(
         self, request: httpx2.Request, hear: Hear | None, pieces: list[bytes]
     ) -> tuple[int, Mapping[str, str]]:
-        """Send the request once. Returns status and headers; appends the chunks of the body to
-        `pieces`, which holds those received even if the connection is lost."""
+        """Send the request once, and return status and headers. The chunks of the body are appended
+        to `pieces`; if the connection is lost, `pieces` has what arrived before."""
         response = self._http.send(request, stream=True)
         content, total = Content(response.headers.get("content-encoding", "")), 0
         try:
@@ -200,7 +204,8 @@ class Transport:
                 total += len(piece)
                 if total > MAX_BODY_BYTES:
                     raise ProviderError(
-                        f"{request.url.host}: expected at most 1 GiB in the answer, got more"
+                        f"{request.url.host}: expected at most 1 GiB in the answer, got more; "
+                        "request fewer or smaller pictures"
                     )
                 pieces.append(piece)
                 if hear is not None and response.is_success:
@@ -217,7 +222,7 @@ class Transport:
         return headers
 
     def _check_no_page(self, body: bytes) -> None:
-        """Raises ProviderRejected if the body is a web page, which image services do not send."""
+        """Raise ProviderRejected if the body is a web page, since no image service sends one."""
         if not _PAGE.match(body[:4096].removeprefix(b"\xef\xbb\xbf")):
             return
         base = str(self.base_url)
@@ -249,15 +254,18 @@ class Transport:
 
     @contextmanager
     def _translated(self, where: str, *, paid: bool) -> Iterator[None]:
-        """Raise the errors of the HTTP library as errors of Verax, without the original as their
-        cause, since that holds the key. `where` names the service in messages; `paid`: whether the
-        request may be billed."""
+        """Run a `with` block that sends a request; turn errors of the HTTP library into errors of
+        Verax. The original error is not kept as their cause, since it contains the key. `where`
+        names the service in messages; `paid` says whether the request may be billed."""
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as exc:
             why = self.redacted(str(exc)) or type(exc).__name__
-            why += f"{connection_hint(self.base_url, why)})"
-            raise ProviderBusy(f"{where}: no connection ({why}; nothing was sent") from None
+            why += connection_hint(self.base_url, why)
+            raise ProviderBusy(
+                f"{where}: no connection ({why}); nothing was sent; check the address and the "
+                "network, or try again later"
+            ) from None
         except (httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as exc:
             why = self.redacted(str(exc)) + connection_hint(self.base_url, "")
             raise ProviderRejected(f"{where}: {why}; nothing was sent") from None
@@ -271,6 +279,7 @@ class Transport:
 
 
 def _without(words: bytes, key: bytes) -> bytes:
-    """The text without any eight consecutive characters of the key."""
+    """The text `words`, in which every part that equals eight or more consecutive characters of
+    the key is replaced."""
     text = words.decode("utf-8", "surrogateescape")
     return without_parts(text, key.decode()).encode("utf-8", "surrogateescape")
