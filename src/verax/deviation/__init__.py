@@ -1,9 +1,9 @@
 """Measure what an image generator changed in a photo: framing, geometry, objects, edges, light.
 
 `measure` returns all numbers as one `Deviation`. If the ground truth is known, `ladder` also tells
-how much of the generated picture's error is due to geometry, colour and content. Each rung of the
-ladder corrects one more class of deviation before the picture is scored. All rungs are scored on
-the same pixels: those that the registered picture covers.
+how much of the generated picture's error is due to geometry, colour and content. It corrects one
+more class of deviation in each step, and scores the picture after each. All scores are on the same
+pixels: those that the registered picture covers.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,10 +61,13 @@ def measure(
     finder: Finder | None = None,
     extra: Mapping[str, Entry] | None = None,
 ) -> Deviation:
-    """Measure what a generator changed in a photo; both (H, W, 3), of any two sizes.
+    """Measure what a generator changed in a photo; both are (H, W, 3), of any two sizes.
 
-    `registration` places `generated` on `photo`; None: it is computed. For `finder` and `extra`
-    see `deviation`.
+    Args:
+        registration: places `generated` on `photo`; None: it is computed.
+        finder: finds changed objects in the photo and the registered generated picture; None: the
+            built-in method.
+        extra: further measured numbers by name, to be added to the entries of the result.
     """
     return deviation(compare(photo, generated, registration), finder=finder, extra=extra)
 
@@ -72,11 +75,10 @@ def measure(
 def deviation(
     look: Look, *, finder: Finder | None = None, extra: Mapping[str, Entry] | None = None
 ) -> Deviation:
-    """Measure the deviation, given the result of `compare`.
+    """Measure what the generator changed in a pair of pictures that `compare` has aligned.
 
-    Args:
-        finder: finds changed objects, for instance `objects.by_detector`; None: built-in method.
-        extra: further entries for the record, such as {"words_lost": objects.text_entry(...)}.
+    `finder` finds changed objects in the two aligned pictures; None: the built-in method. `extra`
+    are further measured numbers by name, to be added to the entries of the result.
     """
     photo, generated, size = look.photo, look.generated, size_of(look.photo)
     alignment = look.alignment
@@ -96,16 +98,8 @@ def deviation(
     entries |= band_entries(look.pair, mask)
     tones, state = tone_entries(look.pair, mask)
     entries |= tones | level_entries(look.pair) | dict(extra or {})
-    drift = _drift(entries, geometry, size, state)
-    return Deviation(
-        look.registration.placed,
-        look.registration.reason,
-        look.canvas,
-        state,
-        entries,
-        changed,
-        drift,
-    )
+    drift, fit = _drift(drift_classes(entries, geometry, size, state)), look.registration
+    return Deviation(fit.placed, fit.reason, look.canvas, state, entries, changed, drift)
 
 
 def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
@@ -120,9 +114,10 @@ def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectCh
 
 
 def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:
-    """The record for a generated picture that could not be placed on the photo: drift 100.
+    """The deviation of a generated picture that cannot be placed on the photo; its drift is 100.
 
-    `entries`: what can be measured without a placement; other main entries get no value.
+    `canvas` is the change of size and proportions. `entries` are the numbers that were measured;
+    entries of geometry and edges that are not among them are added without a value.
     """
     units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
     units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
@@ -131,62 +126,55 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
 
 
 def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[str, Entry]:
-    """Entries on local motion: displacement of the photo's blocks beyond the global geometry.
+    """Measure local motion: how far blocks of the photo moved beyond the homography `geometry`.
 
-    `geometry` is the fitted geometry, or the reason (str) why none could be fitted.
+    If no homography could be fitted, `geometry` is the reason (str). `size` is the photo's (width,
+    height). Returns the entries "blocks_lost", "local_motion_median_px", "local_motion_p95_px" and
+    "moved_blocks".
     """
     coverage = len(blocks.points) / blocks.total
     lost = 1 - len(blocks.points) / max(blocks.measurable, 1)
     entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.measurable / blocks.total)}
-    hidden = f"only {coverage:.0%} of the photo's blocks were found in the generated picture"
-    objection = (
-        geometry if isinstance(geometry, str) else hidden if coverage < LEAST_COVERAGE else ""
-    )
-    if isinstance(geometry, str) or objection:
-        for name in ("local_motion_median_px", "local_motion_p95_px"):
-            entries[name] = unknown("px", objection)
-        entries["moved_blocks"] = unknown("share", objection)
-        return entries
+    units = {"local_motion_median_px": "px", "local_motion_p95_px": "px", "moved_blocks": "share"}
+    if isinstance(geometry, str) or coverage < LEAST_COVERAGE:
+        few = f"only {coverage:.0%} of the photo's blocks were found in the generated picture"
+        note = geometry if isinstance(geometry, str) else few
+        return entries | {name: unknown(unit, note) for name, unit in units.items()}
     length = np.linalg.norm(geometry.residual, axis=1)
-    share = blocks.share
-    moved = float(share[length > MOVED_BLOCK * size[0]].sum())
-    median, p95 = weighted_quantiles(length, share, (0.5, 0.95))
-    entries["local_motion_median_px"] = Entry(median, "px", confidence=coverage)
-    entries["local_motion_p95_px"] = Entry(p95, "px", confidence=coverage)
-    entries["moved_blocks"] = Entry(moved, "share", confidence=coverage)
+    moved = float(blocks.share[length > MOVED_BLOCK * size[0]].sum())
+    values = (*weighted_quantiles(length, blocks.share, (0.5, 0.95)), moved)
+    for (name, unit), value in zip(units.items(), values, strict=True):
+        entries[name] = Entry(value, unit, confidence=coverage)
     return entries
 
 
 def weighted_quantiles(
     values: NDArray[np.float64], share: NDArray[np.float64], levels: tuple[float, ...]
 ) -> list[float]:
-    """Quantiles of `values` weighted by `share` (sums to 1), one for each level in [0, 1]."""
+    """The quantiles of `values` at `levels` (in [0, 1]); `share` has the values' weights, sum 1."""
     order = np.argsort(values)
     reached = np.cumsum(share[order]) - share[order] / 2
     return [float(v) for v in np.interp(levels, reached, values[order])]
 
 
 def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
-    """Entries on changed objects: the number of each kind, and their total area."""
+    """Count the changed objects by kind, and sum up their area; returns entries by name."""
     kinds = [change.kind for change in changed]
     entries = {f"objects_{k}": Entry(kinds.count(k), "count") for k in KINDS}
-    entries["object_count_change"] = Entry(
-        kinds.count("appeared") - kinds.count("vanished"), "count"
-    )
+    more = kinds.count("appeared") - kinds.count("vanished")
+    entries["object_count_change"] = Entry(more, "count")
     entries["objects_area"] = Entry(min(1.0, sum(c.area for c in changed)), "share")
     return entries
 
 
-def _drift(
-    entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
-) -> float:
-    """The drift, 0 (nothing changed) to 100: the weighted classes of deviation, combined.
+def _drift(classes: Mapping[str, float]) -> float:
+    """Sum up the changes of all classes, such as {"objects": 0.1}: 0 (no change) to 100.
 
-    With share = min(1, value / full) of each class that could be measured (see `DRIFT`), this is
-    100 * (1 - product of (1 - weight * share)).
+    Each class counts c = weight * min(1, change / full); DRIFT has its weight, and the change from
+    which it counts in full. The result is 100 * (1 - product of all (1 - c)).
     """
     rest = 1.0
-    for name, value in drift_classes(entries, geometry, size, scene_state).items():
+    for name, value in classes.items():
         full, weight = DRIFT[name]
         rest *= 1 - weight * min(1.0, value / full)
     return 100 * (1 - rest)
@@ -195,8 +183,12 @@ def _drift(
 def drift_classes(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> dict[str, float]:
-    """What the drift is computed from: for each key of `DRIFT`, such as "objects", how much the
-    prior changed, in the units of `DRIFT`. What cannot be measured is left out."""
+    """How much the generator changed, by class of deviation: the numbers that make up the drift.
+
+    The classes are the keys of DRIFT, such as "geometry" and "objects"; those that cannot be
+    measured are absent. `geometry` is the homography, or the reason (str) why none could be fitted.
+    `size` is the photo's (width, height).
+    """
     diagonal = float(np.hypot(*size))
     values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
     classes = {"objects": values["objects_area"], "scene": float(scene_state != "same")}
@@ -228,7 +220,7 @@ REGULARISATION = (
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One rung of the ladder: its name, with PSNR in dB and mean SSIM over the compared pixels."""
+    """Scores of the generated picture against the ground truth, after the correction `name`."""
 
     name: str
     psnr_db: float
@@ -237,7 +229,11 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The rungs in order, and the share of the reference's pixels on which they were scored."""
+    """Scores of a generated picture against the ground truth, after more and more corrections.
+
+    `rungs` starts with a plain resize. `compared_share` is the share of the pixels on which all
+    rungs are scored, `regularisation` tells in words how smooth the corrections are.
+    """
 
     rungs: tuple[Rung, ...]
     compared_share: float
@@ -245,9 +241,10 @@ class Ladder:
 
 
 def ladder(look: Look, reference: Image) -> Ladder:
-    """Score the generated picture against the ground truth, with more and more corrected.
+    """Score the generated picture against the ground truth, after more and more corrections.
 
-    `reference` is the ground truth, (H, W, 3), of the photo's size.
+    The corrections undo, one after another, the deviation in size and proportions, in geometry, and
+    in colour. `reference` is the ground truth, (H, W, 3), of the photo's size.
     """
     check_image(reference, name="reference")
     photo, generated = look.photo, look.generated
@@ -266,19 +263,22 @@ def ladder(look: Look, reference: Image) -> Ladder:
     inside = cv2.erode(inside.astype(np.uint8), np.ones((WINDOW, WINDOW), np.uint8)) > 0
     if inside.mean() < 0.05:
         raise InputError(
-            "expected a generated picture that shows at least 5 % of the reference, "
-            f"got {inside.mean():.1%}; compare without the reference"
+            "expected a generated picture that covers at least 5 % of the reference (the ground "
+            f"truth), this one covers {inside.mean():.1%}; leave out the reference"
         )
-    steps["3x3 colour"] = np.clip(
-        steps["local"] @ fit_colour(steps["local"], reference, inside), 0, 1
-    )
+    matrix = fit_colour(steps["local"], reference, inside)
+    steps["3x3 colour"] = np.clip(steps["local"] @ matrix, 0, 1)
     steps["local affine colour"] = _local_affine(steps["local"], reference, inside)
     scored = tuple(_rung(name, step, reference, inside) for name, step in steps.items())
     return Ladder(scored, float(inside.mean()))
 
 
 def _local_affine(picture: Image, reference: Image, inside: NDArray[np.bool_]) -> Image:
-    """`picture` after the smooth gain and offset per channel that fit it best to `reference`."""
+    """Correct the colours of `picture` to those of `reference`, which has the same size.
+
+    Each channel gets a gain and an offset that vary smoothly over the picture, fitted by least
+    squares to the pixels in `inside` (H, W).
+    """
     window = AFFINE_WINDOW * max(inside.shape)
     mask = inside.astype(np.float32)[..., None]
     around = np.maximum(wide_blur(mask[..., 0], window), 1e-3)[..., None]

@@ -1,7 +1,7 @@
 """Find the blocks of the photo in the generated picture, and measure how far each one moved.
 
 The registration gives the approximate place of each photo pixel. Dense Lucas-Kanade steps on
-channels of gradient orientation then measure the residual displacement of each block.
+channels of gradient orientation then measure the displacement of each block that remains.
 
 Displacements are in photo px and point from the place in the photo to that in the generated
 picture.
@@ -42,7 +42,7 @@ LEAST_HELD, WELL_HELD = 0.05, 0.3  # smaller eigenvalue of the structure tensor 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Blocks of the photo that were found in the generated picture.
+    """Blocks (small square parts) of the photo that were found in the generated picture.
 
     Attributes:
         points: (N, 2) centres in photo px.
@@ -51,7 +51,8 @@ class Blocks:
         cell: (N,) index of the group of neighbouring blocks that the bootstrap resamples together.
         total: number of blocks in the photo, found or not.
         measurable: number of the photo's blocks with enough structure to measure motion.
-        share: (N,) share of the scene that is nearer to this block than to any other; sums to 1.
+        share: (N,) share of the scene that is nearer to this block than to any other that was
+            found; sums to 1.
     """
 
     points: Floats
@@ -67,15 +68,15 @@ class Blocks:
 class ResidualFlow:
     """Displacement that remains between the photo and the registered generated picture.
 
-    Both pictures are reduced to the working grid; lengths are px of that grid.
+    Both pictures are reduced to one grid with a long side of at most 640 px; lengths are px of it.
 
     Attributes:
         flow: (h, w, 2) displacement (dx, dy) from the photo to the registered generated picture.
-        weight: (h, w) confidence in [0, 1] that content moved by the flow.
-        alike: (h, w) agreement of the two pictures along the flow, in [0, 1]. Enough for aligning
-            them, but not for measuring motion, which is ambiguous along edges.
+        weight: (h, w) confidence in [0, 1] that the content moved by the flow.
+        alike: (h, w) agreement of the two pictures after displacement by the flow, in [0, 1]. High
+            values show that the flow aligns them; along edges it may still not be the true motion.
         determined: (h, w) how well the photo's structure determines motion, in [0, 1].
-        usual: (h, w) bool, whether the pictures agree here about as well as in most places.
+        usual: (h, w) bool, False where the pictures agree clearly less than in most places.
     """
 
     flow: Map
@@ -91,7 +92,7 @@ class ResidualFlow:
 
     @property
     def aligning_flow(self) -> Map:
-        """(h, w, 2) the flow where the pictures agree along it, fading to zero elsewhere."""
+        """(h, w, 2) the flow where it makes the pictures agree, fading to zero elsewhere."""
         return _faded(self.flow, self.alike)
 
 
@@ -114,10 +115,10 @@ def find_blocks(
     Args:
         photo: (width, height).
         residual: displacement that remains after `registration`.
-        base: matrix from generated to photo px if nothing but the canvas had changed; displacements
-            are measured relative to it.
-        usual_only: drop blocks that agree clearly less than most. Right for the final measurement;
-            while the registration is still being refined, such blocks may be true matches.
+        base: matrix from generated to photo px that undoes only the change of size and proportions;
+            displacements are measured relative to it.
+        usual_only: drop blocks that agree clearly less than most: false matches, if the
+            registration is final; before, they may be true.
     """
     width, height = photo
     size = residual.weight.shape[1], residual.weight.shape[0]
@@ -144,10 +145,12 @@ def find_blocks(
 
 
 def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
-    """(N,) share of the scene that each found block represents; sums to 1.
+    """(N,) share of the photo's blocks that each found block represents; sums to 1 if there are
+    any.
 
-    Each of the photo's blocks (`centres`) is represented by the nearest found one (`points`).
-    Blocks far from any found one, and those whose content left the picture, are left out.
+    Each block of the photo, at `centres`, is represented by the nearest found block, at `points`,
+    and takes its displacement `moved`. Blocks far from every found block are not counted, nor those
+    that the displacement takes out of the picture. `photo` is (width, height).
     """
     if len(points) == 0:
         return np.zeros(0)
@@ -161,10 +164,10 @@ def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size)
 
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
-    """(N, 2) the places in the generated picture of the photo's `points`, in photo px.
+    """(N, 2) where the content at `points` (N, 2), photo px, is in the generated picture.
 
-    `rest`: (N, 2) residual displacement of the points after `registration`, photo px. `base`:
-    matrix that converts places in the generated picture to photo px.
+    `rest` (N, 2) is the displacement in photo px that remains there after `registration`. The
+    matrix `base` converts the result from px of the generated picture, for instance to photo px.
     """
     lookup = points + rest
     if registration.field is not None:
@@ -182,8 +185,8 @@ def content_at(points: Floats, rest: Floats, registration: Registration, base: M
 def find_residual_flow(photo: Image, warped: Warped, chance: float) -> ResidualFlow:
     """Measure the displacement that remains between photo and registered generated picture.
 
-    `photo` and `warped` are on the working grid. `chance` is the coherence that unrelated pictures
-    reach (see `chance_coherence`).
+    Both have the same size, a long side of at most 640 px. `chance` is the local correlation, 0 to
+    1, that unrelated pictures reach; motion at places with less is not trusted.
     """
     channels = _channels(photo)
     flow, agreed, overlap = _settle(channels, _channels(warped.pixels), warped.valid)
@@ -200,10 +203,10 @@ def find_residual_flow(photo: Image, warped: Warped, chance: float) -> ResidualF
 
 
 def _usual(agreed: Map) -> float:
-    """The coherence below which a block is an outlier, given the coherence of all blocks.
+    """The local correlation below which a match is false, given those of all matches (`agreed`).
 
-    Repetitive texture such as grass agrees fairly well at many wrong places. If most blocks agree
-    fully, a block that agrees only fairly well is therefore a false match.
+    Repetitive texture such as grass correlates fairly well at many wrong places. If most matches
+    correlate fully, one that correlates only fairly well is therefore false.
     """
     lack = 1 - float(np.median(agreed)) if agreed.size else 1.0
     return 1 - max(LEAST_LACK, WORSE * lack)
@@ -212,8 +215,9 @@ def _usual(agreed: Map) -> float:
 def _determined_motion(channels: Map) -> Map:
     """(h, w) in [0, 1], how well the structure around a pixel determines motion in both directions.
 
-    Motion along a straight edge cannot be measured (aperture problem): the smaller eigenvalue of
-    the structure tensor (Shi and Tomasi, CVPR 1994) is near zero there.
+    `channels` (h, w, C) describe the orientation of edges. Motion along a straight edge cannot be
+    measured (aperture problem): the smaller eigenvalue of the structure tensor (Shi and Tomasi,
+    CVPR 1994) is near zero there.
     """
     window = _window(channels)
     gx, gy = (cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
@@ -226,9 +230,9 @@ def _determined_motion(channels: Map) -> Map:
 
 
 def chance_coherence(photo: Image, warped: Warped) -> float:
-    """The coherence (0 to 1) that unrelated pictures exceed by chance in 5 % of places.
+    """The local correlation (0 to 1) that unrelated pictures exceed by chance in 5 % of places.
 
-    Measured between the photo and the mirrored generated picture.
+    It is measured between the photo and the mirrored `warped`, the generated picture on its grid.
     """
     mirrored = np.ascontiguousarray(warped.pixels[:, ::-1])
     _, agreed, _ = _settle(_channels(photo), _channels(mirrored), np.ones_like(warped.valid))
@@ -236,7 +240,7 @@ def chance_coherence(photo: Image, warped: Warped) -> float:
 
 
 def _window(plane: Map) -> float:
-    """Sigma in px of the Gaussian window of a block, for a plane or picture of this size."""
+    """Sigma in px of the Gaussian window of a block, 1/40 of the long side of `plane`."""
     return float(max(plane.shape[:2])) / BLOCKS_ALONG / 2
 
 
@@ -246,10 +250,11 @@ def _channels(image: Image) -> Map:
 
 
 def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
-    """Iterated Lucas-Kanade flow from `first` to `second`, both (h, w, channels).
+    """Find the optical flow from `first` to `second`, both (h, w, channels), by Lucas-Kanade steps.
 
-    Returns the flow (h, w, 2) in px, the coherence of the pictures along the flow (h, w), and the
-    share of `second` that is valid there (h, w).
+    `valid` (h, w) is the share of each pixel of `second` that has data. Returns the flow (h, w, 2)
+    in px, the local correlation (h, w) of both after displacement by the flow, and `valid` at the
+    displaced places (h, w).
     """
     window, limit = _window(first), LARGEST_RESIDUAL * max(first.shape)
     y, x = (g.astype(np.float32) for g in np.mgrid[: first.shape[0], : first.shape[1]])
@@ -263,7 +268,10 @@ def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
 
 
 def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
-    """One Lucas-Kanade step in Gaussian windows: (h, w, 2) px to add to the flow."""
+    """One Lucas-Kanade step in Gaussian windows of sigma `window`: (h, w, 2) px to add to the flow.
+
+    `moved` is the second picture, displaced by the flow so far; `weight` (h, w) is for each pixel.
+    """
     gx, gy = (
         cv2.Sobel(first, cv2.CV_32F, *axes, scale=1 / 16)
         + cv2.Sobel(moved, cv2.CV_32F, *axes, scale=1 / 16)

@@ -1,8 +1,7 @@
 """Register a generated picture to its photo and align the two as well as possible: `compare`.
 
 The registration is refined, and motion is separated into a global part (one homography) and a local
-part. The measured numbers, the ladder and the pictures of the report are all computed from the
-resulting `Look`.
+part. All that is measured or shown of a deviation is computed from the resulting `Look`.
 """
 
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ DOUBT_PX = 0.25  # working px: smaller local motion is mostly measurement noise
 class AlignedPair:
     """The photo and the registered generated picture on the working grid.
 
-    The working grid is the photo's, reduced to a long side of at most WORKING_SIDE_PX.
+    The working grid is the photo's, reduced to a long side of at most 640 px.
 
     Attributes:
         photo: (h, w, 3).
@@ -61,16 +60,16 @@ class AlignedPair:
 
 
 def working_size(photo: Image) -> tuple[int, int]:
-    """(width, height) of the photo reduced to a long side of at most WORKING_SIDE_PX."""
+    """(width, height) of the photo after reduction to a long side of at most 640 px."""
     height, width = photo.shape[:2]
     scale = min(1.0, WORKING_SIDE_PX / max(height, width))
     return max(16, round(width * scale)), max(16, round(height * scale))
 
 
 def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
-    """Combine a photo and a warped generated picture, both on the working grid, into a pair.
+    """Combine a photo and a generated picture, both on one reduced grid of the photo, into a pair.
 
-    `scale`: px of the working grid per px of the full-size photo.
+    `scale`: px of the reduced grid per px of the full-size photo.
     """
     overlap = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (photo, aligned.pixels))
@@ -78,7 +77,7 @@ def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
 
 
 def clipped(image: Image) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels whose brightest channel is clipped to black or to white."""
+    """(H, W) bool: pixels whose brightest channel is at most 1 or at least 254 of 255 levels."""
     brightest = image.max(axis=2)
     return np.asarray((brightest >= CLIPPED_HIGH) | (brightest <= CLIPPED_LOW))
 
@@ -90,8 +89,9 @@ class Look:
     Attributes:
         photo, generated: (H, W, 3), as passed in; their sizes may differ.
         registration: places `generated` on `photo`, before refinement.
-        canvas: what the generator did to the canvas, see `Deviation.canvas`.
-        pair: the two pictures on the working grid, aligned as well as possible.
+        canvas: the generator's change of size and proportions: "same", "resized", "stretch",
+            "crop", "outpaint" or "letterbox".
+        pair: the two pictures at reduced size, aligned as well as possible.
         alignment: the refined registration; None if the generated picture cannot be placed.
     """
 
@@ -109,8 +109,8 @@ class Alignment:
 
     Attributes:
         blocks: the photo's blocks that were found in the generated picture.
-        geometry: the global geometry, or the reason (str) why it cannot be determined.
-        registration: the refined registration, with a local field that also follows moved content.
+        geometry: the homography of the whole frame, or the reason (str) why none can be determined.
+        registration: the refined registration; its local field follows content that moved, too.
     """
 
     blocks: Blocks
@@ -125,7 +125,7 @@ def compare(photo: Image, generated: Image, registration: Registration | None = 
         photo, generated: (H, W, 3) float32 sRGB in [0, 1], of any two sizes.
         registration: places `generated` on `photo`; None: it is computed.
 
-    If the registration is not reliable, the pictures are aligned by it without refinement.
+    If the registration does not show that both have the same scene, it is used without refinement.
     """
     check_image(photo, name="photo")
     check_image(generated, name="generated")
@@ -142,9 +142,9 @@ def compare(photo: Image, generated: Image, registration: Registration | None = 
 
 
 def align(photo: Image, generated: Image, registration: Registration, canvas: str) -> Alignment:
-    """Refine a usable registration by the displacements of blocks, and fit the global geometry.
+    """Refine a usable registration by the displacements of blocks, and fit the homography.
 
-    `canvas`: what the generator did to the canvas, see `Deviation.canvas`.
+    `canvas` is the generator's change of size and proportions, such as "crop".
     """
     size, small = size_of(photo), working_size(photo)
     base = base_matrix(photo, generated, canvas)
@@ -179,9 +179,10 @@ def _rng() -> np.random.Generator:
 
 
 def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
-    """The registration with a local field that aligns all content, however uncertain its motion is.
+    """Replace the local field by one that aligns all content, even where its motion is uncertain.
 
-    Without this alignment, displaced structure would count as changed structure.
+    Without this alignment, displaced structure would count as changed structure. `reduced` is the
+    photo at reduced size, `size` the (width, height) of the full photo.
     """
     for _ in range(PASSES):
         warped = on_grid(registration, generated, size, size_of(reduced))
@@ -213,9 +214,10 @@ def aligned(
 
 
 def placements(look: Look) -> dict[str, Registration]:
-    """Registrations that undo more and more of the deviation, by name.
+    """Four registrations, of which each undoes more of the deviation than the one before.
 
-    The names are "none", "canvas", "global" and "local", see `aligned`.
+    "none" only resizes the generated picture to the photo, "canvas" undoes the change of size and
+    proportions, "global" also one homography, "local" also local motion.
     """
     photo, generated = look.photo, look.generated
     matrix = base_matrix(photo, generated, look.canvas)
@@ -230,9 +232,9 @@ def placements(look: Look) -> dict[str, Registration]:
 
 
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:
-    """Warp the generated picture onto the photo's grid, rescaled to `size` (width, height).
+    """Warp the generated picture onto the photo's grid, resized to `size` (width, height).
 
-    `photo` is the photo's (width, height), for which `registration` was computed.
+    `photo` is the (width, height) of the full photo, which `registration` is for.
     """
     field = registration.field
     there = replace(
@@ -246,13 +248,13 @@ def on_grid(registration: Registration, generated: Image, photo: Size, size: Siz
 def _local_field(
     photo: Size, flow: NDArray[np.float32], registration: Registration, matrix: Matrix
 ) -> NDArray[np.float32]:
-    """(H, W, 2) the local displacement, in photo px, that `matrix` does not explain.
+    """(H, W, 2) the local displacement in photo px that remains after warping by `matrix`.
 
     Small displacements, which are mostly noise, are shrunk towards zero.
 
     Args:
         photo: (width, height).
-        flow: (h, w, 2), px of its own grid: displacement that remains after `registration`.
+        flow: (h, w, 2) displacement that remains after `registration`, in px of this (h, w) grid.
         matrix: (3, 3), generated to photo px.
     """
     height, width = flow.shape[:2]

@@ -1,4 +1,4 @@
-"""Measure the change of canvas and the global geometry of a generated picture.
+"""Measure the change of size and proportions, and the global geometry of a generated picture.
 
 The global geometry is one homography, fitted to the displacements of the photo's blocks. Motion
 that the homography does not explain is local motion. The uncertainty of the homography is estimated
@@ -47,9 +47,11 @@ class Global:
         matrix: (3, 3) homography from a point of the photo to the place of the same content in the
             generated picture, both in photo px.
         motion: the homography as shift, scale, rotation, shear, perspective at the photo's centre.
-        samples: per source of error, (B, 3, 3) homographies drawn from the distribution of errors.
+        samples: for each source of error, (B, 3, 3) homographies drawn at random from the values
+            that `matrix` may have because of this error.
         residual: (N, 2) displacement of each block that the homography does not explain, photo px.
-        corner_spread_px: standard deviation of the photo's worst corner over the bootstrap fits.
+        corner_spread_px: standard deviation of a corner's place over the bootstrap fits, the
+            largest of the photo's four corners.
     """
 
     matrix: Matrix
@@ -60,9 +62,10 @@ class Global:
 
 
 def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global | str:
-    """Fit the homography to the blocks. Returns the reason (str) if too few blocks were found.
+    """Fit one homography to the displacements of the blocks.
 
-    `size` is the photo's (width, height); `rng` draws the bootstrap samples.
+    Returns the reason (str) if too few blocks were found, or if they lie too close together. `size`
+    is the photo's (width, height); `rng` draws the bootstrap samples.
     """
     if len(blocks.points) < MIN_BLOCKS:
         return (
@@ -88,7 +91,8 @@ def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global |
 
 
 def at_rest(matrix: Matrix, size: Size) -> Matrix:
-    """The matrix, or the identity if the matrix moves no corner of the photo measurably."""
+    """The matrix, or the identity if the matrix moves each corner of the photo by less than 0.02
+    px."""
     apart = np.linalg.norm(map_points(matrix, corners(size)) - corners(size), axis=1).max()
     return np.eye(3) if apart < REST_PX else matrix
 
@@ -96,9 +100,9 @@ def at_rest(matrix: Matrix, size: Size) -> Matrix:
 def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
     """Linear least-squares equations for the homography, per block.
 
-    Returns the (3, 3) scaling of photo px to unit coordinates, the normal matrices (N, 8, 8) and
-    the right sides (N, 8). To be linear, the equations are multiplied by the homography's
-    denominator; with perspective terms of a few per cent this hardly changes the weights.
+    Returns the (3, 3) matrix from photo px to unit coordinates (the photo's centre is 0, half its
+    long side 1), the normal matrices (N, 8, 8) and the right sides (N, 8). To be linear, the
+    equations are multiplied by the homography's denominator, which is close to 1.
     """
     half = max(size) / 2
     unit = np.array(
@@ -120,7 +124,8 @@ def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
 def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
     """Fit one homography, in unit coordinates, for each of B sets of block weights (B, N).
 
-    Returns (B, 3, 3). `normals` (N, 8, 8) and `sides` (N, 8) come from `_equations`.
+    Returns (B, 3, 3). `normals` (N, 8, 8) and `sides` (N, 8) are the normal matrix and the right
+    side of the least-squares equations of each block.
     """
     left = np.einsum("bn,nij->bij", weights, normals) + 1e-9 * np.eye(8)
     right = weights @ sides
@@ -129,7 +134,8 @@ def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
 
 
 def residual_of(blocks: Blocks, matrix: Matrix) -> Floats:
-    """(N, 2) displacement of each block that `matrix` does not explain, photo px."""
+    """(N, 2) displacement of each block, photo px, that the homography `matrix` does not
+    explain."""
     there = map_points(matrix, blocks.points)
     return np.asarray(blocks.points + blocks.moved - there, np.float64)
 
@@ -142,7 +148,11 @@ def _denormalise(matrix: Matrix, unit: Matrix) -> Matrix:
 def _bootstrap(
     blocks: Blocks, normals: Floats, sides: Floats, weight: Floats, rng: np.random.Generator
 ) -> Floats:
-    """(BOOTSTRAPS, 3, 3) homographies, each fitted to cells of blocks sampled with replacement."""
+    """Fit 200 homographies, each to groups of blocks that are sampled with replacement.
+
+    Returns (200, 3, 3). `normals` (N, 8, 8) and `sides` (N, 8) are the normal matrix and the right
+    side of the least-squares equations of each block, `weight` (N,) its weight.
+    """
     names, member = np.unique(blocks.cell, return_inverse=True)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
     return _solve(normals, sides, counts[:, member] * weight)
@@ -154,9 +164,10 @@ def size_of(image: Image) -> Size:
 
 
 def canvas_kind(photo: Image, generated: Image, registration: Registration) -> str:
-    """What the generator did to the canvas, one of the words of `Deviation.canvas`.
+    """How the generator changed the picture's size and proportions.
 
-    "same" for equal sizes, "resized" for equal proportions; otherwise what `registration` found.
+    "same" for equal sizes, "resized" for equal proportions; otherwise what the registration found:
+    "stretch", "crop", "outpaint" (extended beyond the photo) or "letterbox" (with bars).
     """
     ours, theirs = size_of(photo), size_of(generated)
     if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_ASPECT:
@@ -165,16 +176,16 @@ def canvas_kind(photo: Image, generated: Image, registration: Registration) -> s
 
 
 def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:
-    """(3, 3) matrix from generated to photo px if only the canvas (size, proportions) had changed.
+    """(3, 3) matrix from generated to photo px that undoes only the change of size and proportions.
 
-    `kind`: what the generator did to the canvas, from `canvas_kind` (or "stretch").
+    `kind` is this change, such as "crop"; "stretch" gives a plain resize of the whole picture.
     """
     plain = "stretch" if kind in ("same", "resized") else kind
     return centred(size_of(photo), size_of(generated), plain)
 
 
 def bars_share(image: Image) -> float:
-    """Share of the picture's area that is plain bars along its borders; 0 for a plain picture."""
+    """Share of the picture's area in plain black, grey or white bars along its borders."""
     spread = image.max(axis=2) - image.min(axis=2)
     levels = image.mean(axis=2)
     shares = []
@@ -191,9 +202,9 @@ def bars_share(image: Image) -> float:
 def framing_entries(
     photo: Image, generated: Image, registration: Registration, kind: str
 ) -> dict[str, Entry]:
-    """Entries on framing: sizes, aspect ratio, and the shares hidden, outpainted, and in bars.
+    """Measure the framing: the sizes, and how much was cut off or added; returns entries by name.
 
-    `kind`: what the generator did to the canvas, from `canvas_kind`.
+    `kind` is the generator's change of size and proportions, such as "crop".
     """
     ours, theirs = size_of(photo), size_of(generated)
     entries = {
@@ -233,9 +244,11 @@ def _outline(size: Size) -> NDArray[np.float64]:
 
 
 def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> dict[str, Entry]:
-    """Entries on the global geometry at the photo's centre, with 95 % intervals.
+    """Entries for shift, scale, rotation, shear and perspective of the homography `geometry`.
 
-    If `geometry` is a reason (str), or an interval is too wide, entries have that note, no value.
+    They hold at the photo's centre and have 95 % intervals. An entry whose interval is too wide has
+    a note instead of a value; so have all if `geometry` is the reason (str) for a missing
+    homography. `photo` is (width, height), `confidence` that of every entry with a value.
     """
     names = {
         "shift_x_px": ("px", "shift"),
@@ -265,7 +278,10 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
 
 
 def _bounds(samples: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
-    """(2, 8) the 2.5 % and 97.5 % quantiles of the eight geometry numbers over `samples`."""
+    """(2, 8) the 2.5 % and 97.5 % quantiles, over the homographies `samples`, of 8 numbers.
+
+    These are shift, scale, rotation, shear and perspective, in the order of `geometry_entries`.
+    """
     values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in samples])
     return np.asarray(np.quantile(values, (0.025, 0.975), axis=0), np.float64)
 

@@ -55,8 +55,8 @@ NEAR = 0.25  # largest distance of two detections of one object, share of the di
 def find_objects(
     pair: AlignedPair, photo_size: tuple[int, int]
 ) -> tuple[tuple[ObjectChange, ...], Mask]:
-    """The changed objects in photo px, largest first, and the mask (h, w) of the changed area with
-    a margin, on the pair's grid. `photo_size` is (width, height)."""
+    """Find the changed objects. Returns them in photo px, largest first, and a mask (h, w) of the
+    changed area with a margin, on the grid of `pair`. `photo_size` is (width, height)."""
     regions = changed_regions(pair)
     height, width = regions.labels.shape
     ratio = photo_size[0] / width, photo_size[1] / height
@@ -70,27 +70,24 @@ def find_objects(
         kinds[kind] = kinds.get(kind, np.zeros_like(mask)) | mask
     for kind, together in kinds.items():
         changes += [_describe(regions, m, m, kind, None, ratio) for m in side_by_side(together)]
-    on_pair = cv2.resize(
-        grown(changed, MARGIN), pair.overlap.shape[::-1], interpolation=cv2.INTER_NEAREST
-    )
+    size = pair.overlap.shape[::-1]
+    on_pair = cv2.resize(grown(changed, MARGIN), size, interpolation=cv2.INTER_NEAREST)
     return tuple(sorted(changes, key=lambda change: -change.area)), on_pair > 0
 
 
 def _moved(
     regions: Regions, masks: list[Mask], ratio: tuple[float, float]
 ) -> tuple[list[ObjectChange], list[Mask]]:
-    """The moved objects, and the regions that none explains; `ratio`: photo px per px of masks."""
+    """Find moved objects among the changed regions, given as masks. Returns them, and the masks
+    that no moved object explains. `ratio`: photo px per mask px, along x and y."""
     changes = []
     for _ in range(MOST_MOVED):
         moved = find_moved(regions, np.any(masks, axis=0)) if masks else None
         if moved is None or not moved.before.any():
             break
         both = moved.before | moved.after
-        rest = [
-            mask
-            for mask in masks
-            if (mask & grown(both, ONE_THING / 2)).sum() < PART_OF * mask.sum()
-        ]
+        near = grown(both, ONE_THING / 2)
+        rest = [mask for mask in masks if (mask & near).sum() < PART_OF * mask.sum()]
         if len(rest) == len(masks):
             break
         changes.append(_describe(regions, moved.before, both, "moved", moved.shift, ratio))
@@ -106,7 +103,8 @@ def _describe(
     shift: tuple[int, int] | None,
     ratio: tuple[float, float],
 ) -> ObjectChange:
-    """An ObjectChange in photo px, with the box around `mask` and the area and score of `whole`."""
+    """An ObjectChange in photo px: its box is that of `mask`, its area and score those of `whole`.
+    `shift` is in mask px; `ratio`: photo px per mask px, along x and y."""
     ys, xs = np.nonzero(mask)
     box = (
         round(int(xs.min()) * ratio[0]),
@@ -121,7 +119,7 @@ def _describe(
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A moved object: masks of its old and its new place; its displacement in px of the masks."""
+    """A moved object: masks of its old and its new place; its displacement (dx, dy) in mask px."""
 
     before: Mask
     after: Mask
@@ -129,11 +127,12 @@ class Moved:
 
 
 def find_moved(regions: Regions, changed: Mask) -> Moved | None:
-    """The object whose displacement explains most of the change; None if none explains enough.
+    """Find the object whose displacement explains most of the change in the mask `changed`.
 
     Every changed pixel of the prior is compared with every changed pixel of the photo. Each pair
-    votes for the displacement between them, weighted by the colour difference that it explains.
-    The old place must have changed, too; otherwise the object was copied, not moved.
+    votes for the displacement between them, weighted by the colour difference that it explains. The
+    old place must have changed, too; otherwise the object was copied, not moved. None if no
+    displacement explains enough.
     """
     places, old, new = _coarse(regions, changed)
     if len(places) < 2 or len(places) > MOST_PIXELS:
@@ -152,12 +151,12 @@ def find_moved(regions: Regions, changed: Mask) -> Moved | None:
     best = int(gain.argmax())
     if gain[best] < max(EXPLAINED * possible[best], WORTH * float(stay.sum())) or gain[best] <= 0:
         return None
-    shift = int(x[best] - reach), int(y[best] - reach)
-    return _whole_thing(regions, changed, shift)
+    return _whole_thing(regions, changed, (int(x[best] - reach), int(y[best] - reach)))
 
 
 def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
-    """The object that moved by `shift` (coarse px): all changed pixels that this explains."""
+    """The object that moved by `shift`, in px of a grid 3 times as coarse as `changed`, with all
+    changed pixels that this displacement explains."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     old, new = (resize(lab, size) for lab in (regions.expected, regions.prior))
     there = resize(changed.astype(np.float32), size) > 0.5
@@ -177,7 +176,8 @@ def _displaced(array: Map, shift: tuple[int, int]) -> Map:
 
 
 def _coarse(regions: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map]:
-    """(N, 2) coarse x and y of changed pixels; Lab colours (N, 3) there in photo and in prior."""
+    """The changed pixels on a grid 3 times as coarse: their x and y (N, 2), and their Lab colours
+    (N, 3) in the photo and in the prior."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     there = resize(changed.astype(np.float32), size) > 0.5
     y, x = np.nonzero(there)
@@ -186,7 +186,7 @@ def _coarse(regions: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map
 
 
 def _fine(coarse: Mask, changed: Mask) -> Mask:
-    """A coarse mask, small gaps closed and specks removed, enlarged to the size of `changed`."""
+    """Close gaps and remove specks in the mask `coarse`; enlarge it to the size of `changed`."""
     closed = cv2.morphologyEx(coarse.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     large = cv2.resize(closed, changed.shape[::-1], interpolation=cv2.INTER_NEAREST)
@@ -206,7 +206,8 @@ Detect = Callable[[Image], Sequence[Detection]]
 
 
 def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, ...]]:
-    """Turn an object detector into a `finder` for `measure`, which matches detections by label."""
+    """Turn an object detector into a `finder` for `measure`. Detections in photo and prior belong
+    to one object if they have the same label and are near each other."""
 
     def find(photo: Image, prior: Image) -> tuple[ObjectChange, ...]:
         area = photo.shape[0] * photo.shape[1]
@@ -217,7 +218,7 @@ def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, 
             before.remove(one)
             after.remove(other)
             if _overlap(one.box, other.box) < SAME_PLACE:
-                changes.append(_change("moved", one, area, _step(one.box, other.box)))
+                changes.append(_change("moved", one, area, _centre_shift(one.box, other.box)))
         changes += [_change("vanished", thing, area) for thing in before]
         changes += [_change("appeared", thing, area) for thing in after]
         return tuple(sorted(changes, key=lambda change: -change.area))
@@ -230,7 +231,7 @@ def _matched(
 ) -> list[tuple[Detection, Detection]]:
     """Pairs of detections with the same label at most `reach` px apart, each in one pair only."""
     apart = sorted(
-        (float(np.hypot(*_step(one.box, other.box))), i, j)
+        (float(np.hypot(*_centre_shift(one.box, other.box))), i, j)
         for i, one in enumerate(before)
         for j, other in enumerate(after)
         if one.label == other.label
@@ -242,8 +243,7 @@ def _matched(
     return [(before[i], after[j]) for i, j in pairs]
 
 
-def _step(one: Box, other: Box) -> tuple[float, float]:
-    """The vector from the centre of one box to that of the other."""
+def _centre_shift(one: Box, other: Box) -> tuple[float, float]:
     dx, dy = (other[i] + other[i + 2] - one[i] - one[i + 2] for i in (0, 1))
     return dx / 2, dy / 2
 
@@ -265,7 +265,7 @@ def _change(
 
 
 def text_entry(photo: Image, generated: Image) -> Entry:
-    """The share of the photo's words that `tesseract` cannot read in the generated picture."""
+    """The share (0 to 1) of the photo's words that `tesseract` cannot read in `generated`."""
     if shutil.which("tesseract") is None:
         return unknown("share", "the program tesseract, which reads the words, is not installed")
     before, after = words(photo), words(generated)
@@ -289,7 +289,7 @@ def words(image: Image) -> Counter[str]:
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as exc:
-        raise InputError(f"tesseract could not read the words ({exc}); leave out --text") from exc
+        raise InputError(f"tesseract failed to read the words ({exc}); leave out --text") from exc
     counts: Counter[str] = Counter()
     for line in done.stdout.decode("utf-8", "replace").splitlines()[1:]:
         columns = line.split("\t")

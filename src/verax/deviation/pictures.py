@@ -140,7 +140,8 @@ def _text_width(text: str) -> int:
 
 
 def _labelled(picture: Levels, text: str, box: tuple[int, int, int, int], colour: Colour) -> None:
-    """Draw a box (left, top, right, bottom) with a label of the same colour, inside the picture."""
+    """Draw a box (left, top, right, bottom), px, and beside it the text on a ground of that
+    colour."""
     left, top, right, bottom = box
     cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
     width, height = _text_width(text) + 6, LINE_PX

@@ -92,7 +92,7 @@ class ObjectChange:
     shift_px: tuple[float, float] | None = None
 
     def record(self) -> dict[str, Any]:
-        """The change as a JSON object."""
+        """The change as a JSON object; "shift_px" is null unless the object moved."""
         shift = list(self.shift_px) if self.shift_px else None
         known = {"kind": self.kind, "box_px": list(self.box), "area": self.area}
         return known | {"score": self.score, "shift_px": shift}
@@ -105,10 +105,10 @@ class Deviation:
     Attributes:
         placed: how well the registration placed the generated picture on the photo: "exactly",
             "roughly", "undecided" or "not".
-        reason: why, in words.
-        canvas: change of size and proportions: "same", "resized" (same proportions),
-            "stretch", "crop", "outpaint" (extended beyond the photo) or "letterbox" (with bars).
-        scene_state: change of the time of day or light, see `verax.metrics.scene.scene_state`.
+        reason: why `placed` has this value, in words.
+        canvas: change of size and proportions: "same", "resized" (same proportions), "stretch",
+            "crop", "outpaint" (extended beyond the photo) or "letterbox" (with bars).
+        scene_state: change of the time of day or light, such as "day made night"; or "same".
         entries: the measured numbers by name; docs/deviation.md explains each.
         objects: regions whose content changed, largest first.
         drift: summary from 0 (nothing changed) to 100 (another scene).
@@ -152,7 +152,7 @@ class Deviation:
     def record(self) -> dict[str, Any]:
         """The deviation as a JSON object.
 
-        Values of entries are at the top level (None if unknown), their other fields in "entries".
+        Values of entries are at the top level (null if unknown), units and the like in "entries".
         """
         return {
             "placed": self.placed,

@@ -47,12 +47,12 @@ LEVELS = 9  # levels of lightness in the colour correction
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """The changed regions of a pair, on a grid with a long side of at most SIDE_PX.
+    """The changed regions of a pair, on a grid with a long side of at most 288 px.
 
     Attributes:
         labels: (h, w) number of the region from 1, 0 where nothing changed.
-        strength: (h, w) colour difference that light and misplacement do not explain, divided by
-            its threshold.
+        strength: (h, w) colour difference that light and misplacement do not explain, as a multiple
+            of the least difference that counts as a change.
         expected: (h, w, 3) Lab, the photo with its colours matched to the prior's.
         prior: (h, w, 3) Lab, the registered prior.
     """
@@ -64,7 +64,7 @@ class Regions:
 
 
 def changed_regions(pair: AlignedPair) -> Regions:
-    """Find the regions that differ more than light, colour and a small misplacement explain."""
+    """Find the regions that differ more than light, colour and a misplacement by 2 px explain."""
     scale = min(1.0, SIDE_PX / max(pair.overlap.shape))
     size = (round(pair.overlap.shape[1] * scale), round(pair.overlap.shape[0] * scale))
     photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
@@ -85,13 +85,13 @@ def _lab(image: Image) -> Map:
 
 
 def _apart(one: Map, other: Map) -> Map:
-    """(h, w) colour difference that no misplacement by TOLERANCE_PX of either picture explains."""
+    """(h, w) difference of two Lab pictures that no misplacement by up to 2 px explains."""
     lengths = (np.linalg.norm(_beyond(*both), axis=2) for both in ((one, other), (other, one)))
     return np.asarray(np.maximum(*lengths), np.float32)
 
 
 def _beyond(one: Map, other: Map) -> Map:
-    """(h, w, 3) distance of each value in `one` from the range of `other` within TOLERANCE_PX."""
+    """(h, w, 3) how far each value of `one` is outside the range of `other` within 2 px around."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * TOLERANCE_PX + 1,) * 2)
     above = one - cv2.dilate(other, kernel)
     below = cv2.erode(other, kernel) - one
@@ -99,9 +99,9 @@ def _beyond(one: Map, other: Map) -> Map:
 
 
 def _regions(strength: Map, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Labels (h, w) of regions above the threshold, gaps closed and small ones removed; 0 outside.
+    """Number the connected regions with a strength above 1: (h, w), from 1; 0 elsewhere.
 
-    `size`: (width, height).
+    Gaps are closed, and small regions removed. `size` is (width, height).
     """
     gap = max(3, 2 * round(JOIN * max(size)) + 1)
     coarse = _components(strength > FAINT, gap)
@@ -127,7 +127,7 @@ def _components(mask: Mask, gap: int) -> NDArray[np.int32]:
 
 
 def same_structure(regions: Regions, mask: Mask) -> bool:
-    """Whether photo and prior show the same structure in and around a region.
+    """Whether photo and prior show the same structure in and around the region `mask`.
 
     A region that only changed colour keeps its edges, and slightly displaced edges count as equal.
     Gradients too weak to be visible count as agreement. Less agreement is required if the prior
@@ -176,26 +176,26 @@ def _wider(mask: Mask, reach: int) -> Mask:
 
 
 def side_by_side(together: Mask) -> list[Mask]:
-    """Split a mask into its regions; regions at most ONE_THING apart count as one."""
+    """Split a mask into its regions; regions at most 2 % of the long side apart count as one."""
     count, labels = cv2.connectedComponents(grown(together, ONE_THING / 2), connectivity=8)
     return [(labels == label) & together for label in range(1, count)]
 
 
 def grown(mask: Mask, share: float) -> cv2.typing.MatLike:
-    """The mask dilated by `share` of the long side, as uint8 with 0 and 1."""
+    """The mask dilated by `share` of its long side in each direction, as uint8 with 0 and 1."""
     reach = 2 * round(share * max(mask.shape)) + 1
     return cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8))
 
 
 def _clearer(photo: Map, prior: Map, where: Mask) -> float:
-    """Gradient energy of the prior over that of the photo, in the pixels of `where`."""
+    """Energy of the prior's gradients, over that of the photo's, in the mask `where`."""
     unseen = float(where.sum()) * UNSEEN_GRADIENT**2 + 1e-9
     return (float((prior[where] ** 2).sum()) + unseen) / (float((photo[where] ** 2).sum()) + unseen)
 
 
 def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
-    """Correlation in [-1, 1] of two gradient planes in `around`, at the best small displacement;
-    `faint` is the energy added to each, so that places without gradients agree."""
+    """Correlation in [-1, 1] of two gradient arrays in the mask `around`, at the best displacement
+    up to 3 px. `faint` is energy added to each, so that places without gradients agree."""
     here, best = one[around], -1.0
     size = float((here**2).sum()) + faint
     reach = range(-ASIDE_PX, ASIDE_PX + 1)
@@ -236,7 +236,7 @@ def _outline(mask: Mask) -> Mask:
 
 
 def gradients(lab: Map) -> Map:
-    """(h, w, 6) gradients of the three Lab channels along x, then along y, in units per px."""
+    """(h, w, 6) gradients of the three Lab channels along x, then along y, in Lab units per px."""
     parts = [cv2.Sobel(lab, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1))]
     return np.dstack(parts)
 
@@ -279,7 +279,7 @@ def as_shown(lab: Map) -> Map:
 
 
 def _by_place_and_lightness(rest: Map, lightness: Map, weight: Map) -> Map:
-    """(h, w, 3) weighted mean of `rest` over nearby pixels of similar lightness."""
+    """(h, w, 3) weighted mean of the differences `rest` over near pixels of similar lightness."""
     height, width = weight.shape
     cell = max(1, round(SMOOTH * max(height, width) / 4))
     size = (-(-width // cell), -(-height // cell))

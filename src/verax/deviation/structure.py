@@ -42,10 +42,10 @@ KEYPOINT_APART_PX = 7  # least distance between corners of the photo
 
 
 def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Entries on octaves: loss of correlation in each, and the finest octave that still agrees.
+    """Measure how well structure agrees in octaves (frequency bands one factor of two wide).
 
-    Pixels in `exclude` (h, w) and clipped pixels are not counted. Structure finer than 2 px is not
-    compared, since resampling by the generator changes it in any case.
+    Returns entries by name. Pixels in `exclude` (h, w) and clipped pixels are not counted, and
+    structure finer than 2 px is not compared, since resampling by the generator changes it anyway.
     """
     names = {octave: f"coherence_loss_{octave}px" for octave in OCTAVES_PX}
     side = 2 * AROUND_CLIPPED_PX + 1
@@ -67,18 +67,17 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
     described = [
         o for o in OCTAVES_PX if (v := coherences[o].value) is not None and 1 - v >= DESCRIBED
     ]
-    entries["finest_scale_px"] = (
-        Entry(min(described) / pair.scale, "px")
-        if described
-        else unknown("px", "the generated picture agrees with the photo in no octave")
-    )
+    none = "the generated picture agrees with the photo in no octave"
+    finest = Entry(min(described) / pair.scale, "px") if described else unknown("px", none)
+    entries["finest_scale_px"] = finest
     entries["structure_residual"] = _linear_residual(photo, prior, overlap)
     return entries
 
 
 def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) -> Entry:
-    """Entry: 1 - correlation of photo and prior in the band of `octave` px, where it has structure.
-    `noise`, the standard deviation of the photo's noise, lowers the confidence."""
+    """1 - correlation of photo and prior where they have structure, in one octave: the difference
+    of blurs with sigma `octave` / 2 and `octave` px. `noise`, the standard deviation of the photo's
+    noise, lowers the confidence."""
     first, second = (blur(p, octave / 2) - blur(p, octave) for p in (photo, prior))
     agreed, var_a, var_b = local_correlation(first, second, overlap, 4.0 * octave)
     if octave == OCTAVES_PX[0]:
@@ -99,7 +98,7 @@ def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) 
 
 
 def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], window: float) -> Map:
-    """(h, w) correlation in windows of sigma `window` px, with `other` displaced by (dx, dy)."""
+    """(h, w) correlation in windows of sigma `window` px, with `other` displaced by `step` (px)."""
     matrix = np.array([[1, 0, step[0]], [0, 1, step[1]]], np.float32)
     size = other.shape[1], other.shape[0]
     moved = cv2.warpAffine(
@@ -112,7 +111,7 @@ def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], wi
 
 
 def _linear_residual(photo: Map, prior: Map, overlap: Map) -> Entry:
-    """Entry: share of the prior's local variance that no local linear fit of the photo explains."""
+    """Share of the prior's local variance that no local linear fit of the photo explains."""
     first, second = blur(photo, 1.0), blur(prior, 1.0)
     agreed, _, var_b = local_correlation(first, second, overlap, LINEAR_WINDOW_PX)
     weight = var_b * overlap
@@ -123,13 +122,10 @@ def _linear_residual(photo: Map, prior: Map, overlap: Map) -> Entry:
 
 
 def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tuple[Map, Map, Map]:
-    """In Gaussian windows of sigma `window` px: correlation in [-1, 1], which is 1 where a plane is
-    flat, variance of `one`, and variance of `other`. `overlap` (h, w) weights the pixels."""
+    """In Gaussian windows of sigma `window` px: the correlation (-1 to 1; 1 where a plane is flat),
+    the variance of `one`, and the variance of `other`. `overlap` (h, w) weights the pixels."""
     weight = np.maximum(wide_blur(overlap, window), 1e-6)
-    mean_a, mean_b = (
-        wide_blur(one * overlap, window) / weight,
-        wide_blur(other * overlap, window) / weight,
-    )
+    mean_a, mean_b = (wide_blur(p * overlap, window) / weight for p in (one, other))
     var_a = np.maximum(wide_blur(one * one * overlap, window) / weight - mean_a**2, 0)
     var_b = np.maximum(wide_blur(other * other * overlap, window) / weight - mean_b**2, 0)
     both = wide_blur(one * other * overlap, window) / weight - mean_a * mean_b
@@ -140,8 +136,9 @@ def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """Gaussian gradient of a luma plane: components and length, (h, w); `around`: local root mean
-    square of the length; `noise`: standard deviation that the picture's noise causes."""
+    """Gaussian gradient of a luma plane: `x`, `y` and `length`, (h, w), per px. `around` is the
+    local root mean square of the length, `noise` the standard deviation of `x` or `y` due to
+    noise."""
 
     x: Map
     y: Map
@@ -151,7 +148,6 @@ class Gradient:
 
 
 def gradient(plane: Map) -> Gradient:
-    """Compute the Gaussian gradient of a luma plane (h, w)."""
     smooth = blur(plane, SIGMA_PX)
     x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
     y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
@@ -164,7 +160,7 @@ def gradient(plane: Map) -> Gradient:
 
 
 def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Entries on edges: the shares invented and lost. Pixels in `exclude` (h, w) do not count."""
+    """Measure the shares of invented and of lost edges; pixels in `exclude` (h, w) do not count."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     places = pair.overlap & ~exclude
     gain = _regional_gain(photo, prior)
@@ -214,8 +210,8 @@ def _beside(g: Gradient) -> tuple[Map, Map]:
 def _support(
     edges: Gradient, other: Gradient, shift: tuple[int, int] = (0, 0)
 ) -> NDArray[np.bool_]:
-    """(h, w) bool: where `other`, displaced by `shift` px, has a gradient of the same direction as
-    `edges` within TOLERANCE_PX."""
+    """(h, w) bool: where `other`, displaced by `shift` (dx, dy) px, has a gradient of the same
+    direction as `edges` within 2 px."""
     length = np.maximum(edges.length, 1e-9)
     nx, ny = edges.x / length, edges.y / length
     faint = np.maximum(NOISE_SIGMAS * other.noise, FAINT * other.around)
@@ -234,8 +230,9 @@ def _support(
 def _unsupported(
     edges: Gradient, other: Gradient, places: NDArray[np.bool_]
 ) -> tuple[float, float, int]:
-    """Numbers of edge pixels within `places`: without support in `other`; not supported by chance;
-    all. With fewer than MIN_EDGES, the first two are 0."""
+    """Count the edge pixels of `edges` in the mask `places`: those without a like gradient in
+    `other`, those expected to have none in an unrelated picture, and all (if below 200, the others
+    are 0)."""
     here = edge_pixels(edges) & places
     count = int(here.sum())
     if count < MIN_EDGES:
@@ -250,7 +247,8 @@ def _unsupported(
 
 
 def _entry(counts: tuple[float, float, int], note: str) -> Entry:
-    """Entry: share of unsupported edges, from the result of `_unsupported`, or only the note."""
+    """The share of edge pixels that have no counterpart, from the three counts of `_unsupported`.
+    If there are too few edge pixels, the entry has the note instead of a value."""
     missing, decidable, count = counts
     if count < MIN_EDGES or decidable < 0.1 * count:
         return unknown("share", note)
@@ -262,8 +260,8 @@ def _entry(counts: tuple[float, float, int], note: str) -> Entry:
 
 
 def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Entries on corners: shares of the photo's, without those in `exclude` (h, w), that have no
-    corner of the prior within 1, 2 and 4 px."""
+    """Measure the share of the photo's corners that have no corner of the prior within 1, 2 and 4
+    px; returns entries by name. Corners in the mask `exclude` (h, w) do not count."""
     photo = _corners(pair.luma[0], pair.overlap & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
     # many more corners are taken from the prior, since it may rank corners differently
     prior = _corners(pair.luma[1], pair.overlap, 6 * KEYPOINTS, 0.002, 2)
@@ -284,7 +282,8 @@ def _corners(
 ) -> NDArray[np.float32]:
     """(N, 2) x, y of at most `count` corners, strongest first, at least `apart_px` apart.
 
-    `quality`: least strength, share of the strongest. Local contrast is normalised before.
+    `quality`: strength of the weakest corner, as a share of the strongest. Local contrast is
+    normalised before corners are searched.
     """
     window = NEIGHBOURHOOD * max(plane.shape)
     centred = blur(plane, 1.0) - wide_blur(plane, window)

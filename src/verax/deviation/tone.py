@@ -1,8 +1,8 @@
 """Measure light, colour and remaining damage of a photo and its registered prior.
 
 Light and colour: colour difference before and after a fitted colour matrix, exposure, clipping, and
-the change of the time of day (scene state). Damage: haze, noise and streaks, measured in each
-picture separately, so that damage which the generator did not remove is visible.
+the change of the time of day or light (scene state). Damage: haze, noise and streaks, measured in
+each picture separately, so that damage which the generator did not remove is visible.
 """
 
 from dataclasses import replace
@@ -31,7 +31,11 @@ UPRIGHT_DEG = 35.0  # streaks of rain fall within this angle of the vertical
 def tone_entries(
     pair: AlignedPair, exclude: NDArray[np.bool_]
 ) -> tuple[dict[str, Entry], SceneState]:
-    """Entries on light and colour, and the scene state. Pixels in `exclude` (h, w) do not count."""
+    """Measure light and colour in the overlap, without the pixels in `exclude` (h, w).
+
+    Returns entries by name, and the change of the time of day or light, such as "day made night",
+    or "same".
+    """
     pair = replace(pair, overlap=pair.overlap & ~exclude)
     if pair.overlap.mean() < 0.05:
         note = "the generated picture covers too little of the photo"
@@ -58,8 +62,8 @@ def tone_entries(
 
 
 def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
-    """Photo and prior, reduced, blurred and without thin lines, and the mask of pixels that the
-    prior covers."""
+    """Photo and prior, reduced to a long side of at most 160 px, blurred and without thin lines,
+    and the mask of pixels that the prior covers."""
     scale = min(1.0, SMALL_SIDE_PX / max(pair.overlap.shape))
     size = (
         max(8, round(pair.overlap.shape[1] * scale)),
@@ -99,7 +103,8 @@ def _exposure(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def level_entries(pair: AlignedPair) -> dict[str, Entry]:
-    """Entries on damage: haze, noise and streaks, in the photo and in the prior each."""
+    """Measure the haze, noise and streaks in the photo and in the prior; returns entries by
+    name."""
     entries = {}
     for name, image, plane in zip(
         ("photo", "generated"), (pair.photo, pair.prior), pair.luma, strict=True
@@ -111,10 +116,11 @@ def level_entries(pair: AlignedPair) -> dict[str, Entry]:
 
 
 def streak_energy(plane: Map) -> float:
-    """How much the luma plane shows near-vertical streaks such as rain; 0 for none.
+    """How much the luma plane shows near-vertical streaks such as rain, 0 (none) to 1.
 
-    The share of fine gradient energy across the strongest near-vertical direction, minus the share
-    across a typical direction.
+    The energy of fine gradients is summed by the direction of the lines that cause it. The result
+    is the share of the strongest direction within 35 degrees of the vertical, minus the share of a
+    typical direction.
     """
     fine = blur(plane, STREAK_SIGMA_PX / 2) - blur(plane, 2 * STREAK_SIGMA_PX)
     gx, gy = (cv2.Sobel(fine, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))

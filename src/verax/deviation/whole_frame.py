@@ -41,9 +41,10 @@ class _Field:
 
     Attributes:
         places: (N, 2) coordinates of the blocks.
-        inverse: (N, N) inverse covariance of the blocks' displacements, for x and y alike.
+        inverse: (N, N) inverse covariance of the blocks' displacements, the same for x and y.
         spread: (8, 8) covariance of the trend's coefficients.
-        trend: (8,) coefficients of the trend, for the functions of `_basis`.
+        trend: (8,) coefficients of the homography: shift, scale, shear and perspective, two of
+            each.
         pull: (2, N) weight of each block in predictions of the field, for x and for y.
         length, variance: correlation length and variance of the random field.
     """
@@ -60,11 +61,13 @@ class _Field:
 def over_the_frame(
     blocks: Blocks, geometry: Global, size: Size, rng: np.random.Generator
 ) -> Global:
-    """Refit `geometry`, so far fitted to the blocks alone, to the whole frame of `size`.
+    """Refit a homography that was fitted to the blocks alone, to the whole frame.
 
-    Returns the new homography with its uncertainty. The residual of each block becomes the kriging
-    prediction at the block: without measurement noise, and for outliers close to the prediction of
-    the other blocks. Unchanged where the residuals are zero or nothing is visible.
+    `size` is the photo's (width, height); `rng` draws samples of the homography's uncertainty. The
+    residual of each block in the result is computed from the displacement that the model predicts
+    for the block: without measurement noise, and for outliers close to that of the other blocks.
+    `geometry` is returned unchanged if its residuals are zero or if hardly any of the photo is
+    visible.
     """
     if np.abs(geometry.residual).max() < STILL:
         return geometry
@@ -103,9 +106,10 @@ def _grid(size: Size) -> Floats:
 
 
 def _basis(places: Floats) -> Floats:
-    """(2 N, 8) displacement of each place per unit of each coefficient: all x first, then all y.
+    """(2 N, 8) displacement of each place per unit of each coefficient of a homography.
 
-    The eight coefficients are those of a homography, linearised about the identity.
+    The first N rows are for x, the last N for y. The eight coefficients are shift, scale, shear and
+    perspective, two of each; the homography is linearised about the identity.
     """
     x, y = places.T
     one, none = np.ones_like(x), np.zeros_like(x)
@@ -118,7 +122,11 @@ def _basis(places: Floats) -> Floats:
 
 
 def _matrix(amounts: Floats, size: Size) -> Matrix:
-    """(3, 3) homography in px that eight coefficients `amounts` (px, see `_basis`) describe."""
+    """(3, 3) homography in px of a frame of `size` (width, height) from its eight coefficients.
+
+    They are shift, scale, shear and perspective, two of each: displacements in px at a distance of
+    half a long side from the frame's centre.
+    """
     half = max(size) / 2
     x, y = (np.array(size) - 1) / 2
     unit = np.array([[1 / half, 0, -x / half], [0, 1 / half, -y / half], [0, 0, 1]])
@@ -128,7 +136,10 @@ def _matrix(amounts: Floats, size: Size) -> Matrix:
 
 
 def _correlation(one: Floats, other: Floats, length: float) -> Floats:
-    """(N, M) Matern 5/2 correlation between two sets of places (N, 2) and (M, 2)."""
+    """(N, M) Matern 5/2 correlation between two sets of places (N, 2) and (M, 2).
+
+    `length` is the correlation length, in the unit of the places.
+    """
     apart = np.linalg.norm(one[:, None] - other[None], axis=2) * np.sqrt(5) / length
     return np.asarray((1 + apart + apart * apart / 3) * np.exp(-apart), np.float64)
 
@@ -169,7 +180,13 @@ def _likeliest(
 ) -> tuple[float, float, float]:
     """The most likely correlation length, ratio of noise to field variance, and field variance.
 
-    `say` (N,) is the weight of each block. Restricted maximum likelihood over LENGTHS and RATIOS.
+    They are found by restricted maximum likelihood among 3 lengths and 11 ratios.
+
+    Args:
+        places: (N, 2) coordinates of the blocks.
+        basis: (2 N, 8) displacement of each block per unit of each coefficient of the homography.
+        value: (2 N,) displacements of the blocks, all x first.
+        say: (N,) weight of each block.
     """
     count, best, top = len(places), (LENGTHS[0], float(RATIOS[-1]), 1.0), -np.inf
     columns = np.concatenate(
@@ -201,9 +218,10 @@ def _predict(field: _Field, places: Floats) -> Floats:
 
 
 def _projection(places: Floats, moved: Floats) -> Floats:
-    """(8, 2 G) matrix from displacements at `places` to the coefficients of the robust fit.
+    """(8, 2 G) matrix that turns displacements at `places` into coefficients of a homography.
 
-    Places whose displacement `moved` is far from the homography get lower weights (Huber).
+    It does a robust fit to the displacements `moved` (G, 2): places whose displacement is far from
+    the homography get lower weights (Huber).
     """
     basis, weight = _basis(places), np.ones(len(places))
     for _ in range(10):
@@ -217,9 +235,10 @@ def _projection(places: Floats, moved: Floats) -> Floats:
 
 
 def _covariance(field: _Field, places: Floats, project: Floats) -> Floats:
-    """(8, 8) covariance of the coefficients that `project` (`_projection`) fits at `places`.
+    """(8, 8) covariance of the homography's coefficients that are fitted to predictions.
 
-    The sum of the uncertainty of the random field and that of the trend.
+    `project` (8, 2 G) turns the model's predictions at `places` (G, 2) into the coefficients. Their
+    covariance is the sum of the uncertainty of the random field and that of the trend.
     """
     count = len(places)
     near = field.variance * _correlation(places, field.places, field.length)
