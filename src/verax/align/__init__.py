@@ -1,7 +1,7 @@
 """Alignment of many pairs of a photo and an edit of it: register, crop to the common area, report.
 
-`tables` reads the pairs. The result of each pair is a row in SQLite, so that a stopped run can be
-continued; at the end all rows are written as one table, in the order of the pairs.
+`tables` reads the pairs. The result of each pair is a row in an SQLite database, so that a stopped
+run can be continued; at the end all rows are written as one table, in the order of the pairs.
 """
 
 import csv
@@ -48,7 +48,7 @@ class AlignOptions:
     Attributes:
         size: long side in px to which larger pictures are reduced first; 0: no reduction.
         min_share: least fraction of the photo, in [0, 1], that the common area must cover.
-        roughly: whether to write pairs that are placed only roughly, too.
+        roughly: whether to write pairs whose registration is only "roughly" placed, too.
         suffix: suffix of the written files, which sets their format.
     """
 
@@ -59,9 +59,9 @@ class AlignOptions:
 
 
 def align(pair: EditPair, *, folder: Path, options: AlignOptions) -> dict[str, Any]:
-    """Align one pair and write its cropped pictures below `folder`; returns the row of the table.
+    """Align one pair and write its cropped pictures below `folder`; returns its row of the table.
 
-    An error in reading the pair is reported in the row, with the verdict "unreadable".
+    If a picture cannot be read, the row has the verdict "unreadable" and the reason.
     """
     cv2.setNumThreads(1)  # workers share the cores between pairs
     row: dict[str, Any] = {
@@ -122,7 +122,7 @@ def _aligned(
 
 
 def figures(registration: Registration) -> dict[str, Any]:
-    """The columns of a row that describe the registration, rounded to be equal on every machine."""
+    """The numbers of a registration, as columns of a row, rounded to be equal on every machine."""
     return {
         "score": round(registration.score, 4),
         "p_value": float(f"{registration.p_value:.3g}"),
@@ -134,7 +134,7 @@ def figures(registration: Registration) -> dict[str, Any]:
 
 
 def seen_box(valid: Plane) -> Box:
-    """The largest axis-parallel rectangle that the edit covers completely.
+    """The largest axis-parallel rectangle of the photo that the edit covers completely.
 
     `valid` (H, W) is the fraction of each photo pixel that the edit covers. The rectangle is
     searched in a reduced mask, whose cells count only if all their pixels are covered.
@@ -200,8 +200,9 @@ def run(
     A stopped run is continued by the same call; only pairs that were in progress are repeated.
 
     Args:
-        engine, workers, address: a key of `ENGINES`, number of processes, address of a Ray cluster.
-        tell: called after each pair to show the progress.
+        engine: "threads", "processes" or "ray", with `workers` workers.
+        address: that of a running Ray cluster; None: Ray starts one on this machine.
+        tell: called after each pair with the pairs done, all pairs, and the pairs by verdict.
 
     Raises SettingsError if `folder` holds a run with other pairs or options, RunError if another
     process works in `folder`.
@@ -243,7 +244,7 @@ def _alone(folder: Path) -> Presence:
 
 
 def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> None:  # noqa: ANN401
-    """Store the options of a new run; SettingsError if the run in `folder` has other options."""
+    """Store options and number of pairs; SettingsError if an earlier run in `folder` had others."""
     current = {**asdict(options), "pairs": count}
     stored = database.execute("SELECT value FROM about WHERE name = 'options'").fetchone()
     if stored is None:
@@ -260,7 +261,7 @@ def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> No
 
 
 def _check_same(pairs: Sequence[EditPair], known: dict[int, dict[str, Any]], folder: Path) -> None:
-    """Raise SettingsError if a row stored in `folder` belongs to another pair than `pairs` says."""
+    """Raise SettingsError if `known`, the stored rows by index, has other files for a pair."""
     for pair in pairs:
         row = known.get(pair.index)
         if row and (row["photo"], row["edited"]) != (str(pair.photo), str(pair.edited)):

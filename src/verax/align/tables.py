@@ -67,7 +67,7 @@ class Location:
         if len(data) < self.size:
             raise ImageReadError(
                 f"{self}: expected {self.size} bytes, but the tar ends after {len(data)} of them; "
-                "get the tar again"
+                "copy or download the tar again"
             )
         return data
 
@@ -99,7 +99,7 @@ def parquet() -> Any:  # noqa: ANN401  # pyarrow has no types
 
 @lru_cache(8)
 def _starts(path: str) -> list[int]:
-    """The first row of each row group of a Parquet file, then the number of rows."""
+    """The first row of each row group of a Parquet file, and as last element the number of rows."""
     about = parquet().ParquetFile(path).metadata
     starts = [0]
     for group in range(about.num_row_groups):
@@ -131,7 +131,7 @@ class EditPair:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns or folders of photo and edit; "": any name in PHOTO or EDITED."""
+    """Names of the columns or folders of photo and edit; "": common names are tried."""
 
     photo: str = ""
     edited: str = ""
@@ -178,8 +178,8 @@ def read(tables: Sequence[Path], columns: Columns) -> list[EditPair]:
                 pairs.append(EditPair(len(pairs), name, photo, edited))
     if not pairs:
         raise InputError(
-            f"{', '.join(map(str, tables))}: expected pairs of pictures, found none; in a folder "
-            "both files of a pair need the same name, in a table check --photo and --edited"
+            f"{', '.join(map(str, tables))}: expected pairs of pictures, found none; give both "
+            "files of a pair the same name, or name the columns of a table by --photo and --edited"
         )
     return pairs
 
@@ -212,7 +212,7 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def from_csv(table: Path, columns: Columns) -> Rows:
-    """Pairs from a CSV or TSV with paths in two columns, relative to the table's folder."""
+    """Pairs from a CSV or TSV file with paths in two columns, relative to the table's folder."""
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
         photo, edited = columns.choose(rows.fieldnames or (), table)
@@ -221,7 +221,7 @@ def from_csv(table: Path, columns: Columns) -> Rows:
 
 
 def from_jsonl(table: Path, columns: Columns) -> Rows:
-    """Pairs from a file with one JSON object per line, with relative paths in two fields."""
+    """Pairs from one JSON object per line, with two paths relative to the table's folder."""
     names: tuple[str, str] | None = None
     with table.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -239,7 +239,7 @@ def from_jsonl(table: Path, columns: Columns) -> Rows:
 
 
 def from_parquet(table: Path, columns: Columns) -> Rows:
-    """Pairs from Parquet, whose cells hold bytes, a Hugging Face picture or a path."""
+    """Pairs from a Parquet file, whose cells hold bytes, a Hugging Face picture or a path."""
     file = parquet().ParquetFile(table)
     photo, edited = columns.choose(file.schema_arrow.names, table)
     for row in range(file.metadata.num_rows):
@@ -250,7 +250,7 @@ def from_parquet(table: Path, columns: Columns) -> Rows:
 def from_webdataset(table: Path, columns: Columns) -> Rows:
     """Pairs from a tar with adjacent members KEY.photo.png and KEY.edited.png for each pair.
 
-    The side names and picture suffixes may differ; members that are not pictures are skipped.
+    "photo", "edited" and "png" may be other words; members that are not pictures are skipped.
     """
     key = ""
     sides: dict[str, Location] = {}

@@ -44,7 +44,7 @@ class Face:
 
 
 def find_faces(picture: Image) -> tuple[Face, ...]:
-    """Detect the faces in a picture (H, W, 3); highest score first, overlapping ones removed."""
+    """Detect the faces in a picture (H, W, 3), highest score first, each face once."""
     height, width = picture.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = tuple(-(-round(side * scale) // GRID) * GRID for side in (width, height))
@@ -72,7 +72,9 @@ def face_at(
     """The face whose centre is in cell (row, column) of the network's outputs.
 
     Args:
-        answers: outputs for size (log), offset of the centre, and points, each (channels, h, w).
+        score: confidence of the face.
+        answers: three outputs (channels, h, w): logarithm of the size, offset of the centre,
+            points.
         step: px of the picture per cell, along x and y.
     """
     log_size, offset, points = (answer[:, row, column] for answer in answers)

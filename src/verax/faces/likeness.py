@@ -68,7 +68,7 @@ class FaceCheck:
         face: the face, in px of the photo.
         restoration: whether the restoration shows the same face.
         prior: whether the prior shows the same face.
-        generated: share of the face's pixels in the restoration that were taken from the prior.
+        generated: share of the face in the restoration that was taken from the prior, in [0, 1].
     """
 
     face: Face
@@ -126,7 +126,7 @@ def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
 def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
     """(H, W) mask: 1 inside faces, soft at their edges, 0 elsewhere; (1, 1) if there are no faces.
 
-    `shape`: that of the picture, height first.
+    `shape` is the shape of the picture, (H, W) or (H, W, 3).
     """
     if not faces:
         return np.zeros((1, 1), np.float32)
@@ -150,7 +150,9 @@ def around(face: Face, room: float) -> tuple[slice, slice]:
 
 
 def from_middle(face: Face, shape: tuple[int, ...], start: tuple[int, int], scale: float) -> Plane:
-    """(h, w) distance of each pixel from the face's centre; 0.5 on the ellipse inside its box.
+    """(h, w) distance of each pixel from the face's centre, in units of the face's box.
+
+    It is 0.5 on the ellipse inside the box.
 
     Args:
         shape: (h, w) of a region of the photo, resized by `scale`.
@@ -193,7 +195,7 @@ def likeness(
 
 
 def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, Plane, float]:
-    """The face cut out of both pictures and reduced to at most SIDE px of width.
+    """Cut the face out of both pictures, and reduce it to a width of at most 96 px.
 
     Returns its luma in the photo and in the picture, its mask (1 inside), and its width in px.
     """
@@ -220,7 +222,8 @@ def alike(
     Args:
         own, its: (h, w) luma of the face in the photo and in the other picture.
         inside: (h, w) 1 inside the face.
-        scales: sigma of the octave's finer blur, and the largest shift, in px.
+        scales: sigma of the finer of the two blurs whose difference is the octave, and the largest
+            shift, both in px.
         noise: standard deviation of the photo's noise.
     """
     sigma, reach = scales
@@ -241,12 +244,13 @@ def alike(
 
 
 def octave(plane: Plane, sigma: float) -> Plane:
+    """The frequency band between Gaussian blurs of `sigma` and 2 `sigma` px."""
     fine, coarse = (cv2.GaussianBlur(plane, (0, 0), s) for s in (sigma, 2 * sigma))
     return np.asarray(fine - coarse, np.float32)
 
 
 def through(sigma: float) -> float:
-    """Share of the variance of white noise that remains in the octave with this finer `sigma`."""
+    """Share of the variance of white noise that remains in a band between blurs of s and 2 s px."""
     # blurring by sigma s leaves 1 / (4 pi s^2); the product of blurs by s and 2 s counts as a blur
     # by sqrt((s^2 + 4 s^2) / 2)
     return (1 + 1 / 4 - 2 * 2 / 5) / (4 * np.pi * sigma**2)

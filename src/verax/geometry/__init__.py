@@ -40,13 +40,14 @@ def shift(x: float, y: float) -> Matrix:
 
 
 def invert(matrix: Matrix) -> Matrix:
-    """The inverse matrix, scaled so that its last entry is 1."""
+    """The inverse matrix, scaled so that its bottom-right entry is 1."""
     inverse = np.linalg.inv(matrix)
     return np.asarray(inverse / inverse[2, 2], np.float64)
 
 
 def compose(*matrices: Matrix) -> Matrix:
-    """The product of matrices, the left-most applied last, scaled so that its last entry is 1."""
+    """The product of matrices; the last one acts first. It is scaled so that its bottom-right entry
+    is 1."""
     product = np.linalg.multi_dot(matrices) if len(matrices) > 1 else matrices[0]
     return np.asarray(product / product[2, 2], np.float64)
 
@@ -94,7 +95,10 @@ class Motion:
 
 
 def motion(matrix: Matrix, source: Size, target: Size) -> Motion:
-    """Decompose a matrix from source px to target px, relative to a plain resize."""
+    """Decompose a matrix from source px to target px, relative to a plain resize of the picture.
+
+    `source` and `target` are (width, height).
+    """
     width, height = target
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     beyond = compose(
@@ -164,7 +168,8 @@ def _lookups(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The coordinates x and y in the source at which each pixel of some target rows is sampled.
 
-    `inverse` maps target px to source px; `width` is that of the target.
+    `inverse` maps target px to source px; `field` (rows, width, 2) is added to the target px first.
+    `width` is that of the target.
     """
     x, y = np.arange(width, dtype=np.float64)[None], np.arange(rows.start, rows.stop)[:, None]
     if field is not None:
@@ -175,8 +180,9 @@ def _lookups(
 
 
 def _depth(position: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Distance in px of each position from the nearer end of a side of `length` px.
+    """Distance in px of each position from the nearer end pixel's centre, along a side of `length`
+    px.
 
-    0 at the centres of the two border pixels, negative outside of them.
+    It is negative outside.
     """
     return np.asarray(np.minimum(position, length - 1 - position), np.float32)

@@ -132,7 +132,7 @@ def _plan_free(width: int, height: int, rules: Sizes) -> Canvas | None:
 
 
 def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
-    """Allowed canvases that the photo fills along one side, at any scale."""
+    """Allowed canvases that the resized photo fills along one side; its scale need not be whole."""
     for side in range(rules.multiple, rules.max_edge + 1, rules.multiple):
         for scale in (side / width, side / height):
             inner = _scaled((width, height), scale)
@@ -142,7 +142,10 @@ def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
 
 
 def _lattice(inner: tuple[int, int], rules: Sizes) -> tuple[int, int]:
-    """The smallest canvas that contains `inner`, with sides in multiples and an allowed ratio."""
+    """The smallest canvas (width, height) around `inner` that has allowed sides and proportions.
+
+    Its sides are multiples of `rules.multiple`, and its aspect ratio is at most `rules.max_ratio`.
+    """
     narrowest = max(inner) / rules.max_ratio
     width, height = (
         int(-(-max(side, narrowest) // rules.multiple) * rules.multiple) for side in inner
@@ -193,10 +196,11 @@ def retrieve(generated: Image, canvas: Canvas) -> Image:
 
 
 def _enlarge(photo: Image, canvas: Canvas) -> Image:
-    """Enlarge the photo (cubic) so that each block of canvas px averages to its photo pixel.
+    """Enlarge the photo (cubic) so that the canvas px of each photo pixel average to its value.
 
-    Block averages are corrected by moving pixels towards black or white in proportion to their
-    distance from it, which stays in [0, 1]. At a non-integer scale nothing is corrected.
+    If the average of a block is too high, its pixels are multiplied by one factor; if too low, they
+    are moved towards white, in proportion to their distance from it. So all stay in [0, 1]. At a
+    non-integer scale nothing is corrected.
     """
     scale = canvas.inner[0] // canvas.photo[0]
     enlarged = resize_picture(photo, canvas.inner)
@@ -215,10 +219,11 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
 
 
 def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
-    """The matrix from prior px to photo px if the generator changed nothing but the canvas.
+    """The matrix from prior px to photo px if the generator changed only size and proportions.
 
-    `canvas` is "stretch", "crop" (equal scales, the prior inside the photo), or any other word
-    (equal scales, the photo inside the prior). `photo` and `prior` are (width, height).
+    `canvas` names the change: "stretch"; "crop" (equal scales in x and y, the prior shows the
+    middle of the photo); any other word (equal scales, the photo is the middle of the prior).
+    `photo` and `prior` are (width, height).
     """
     sx, sy = photo[0] / prior[0], photo[1] / prior[1]
     if canvas != "stretch":
@@ -229,11 +234,12 @@ def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
 
 
 def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
-    """How the generator changed the canvas; `matrix` maps prior px to photo px.
+    """How the generator changed the picture's size and proportions, in one word.
 
-    "stretch": both have the same aspect ratio, or the prior was stretched to another ratio. "crop":
+    "stretch": the aspect ratio is the same, or the picture was stretched to another one. "crop":
     the prior shows less of the scene. "letterbox" or "outpaint": the prior shows more; the added
-    part is padding (plain, blurred or reflected) or newly drawn. `photo` is (width, height).
+    part is padding (plain, blurred or reflected) or newly drawn. `matrix` maps prior px to photo
+    px, `photo` is (width, height).
     """
     size = prior.shape[1], prior.shape[0]
     change = float(np.log((photo[0] / size[0]) / (photo[1] / size[1])))

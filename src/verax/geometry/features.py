@@ -27,7 +27,10 @@ EDGE = 3  # px: window of the erosion that removes channels affected by the prio
 
 
 def log_luminance(plane: Plane, size: Size) -> Plane:
-    """The logarithm of a luminance plane resized to `size` (width, height)."""
+    """The natural logarithm of a luminance plane in [0, 1], resized to `size` (width, height).
+
+    0.03 is added before the logarithm.
+    """
     return np.asarray(np.log(np.clip(resize(plane, size), 0, 1) + BLACK), np.float32)
 
 
@@ -36,7 +39,8 @@ def orientation(plane: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Ch
 
     Args:
         window: sigma in px of the neighbourhood to which gradient strength is relative.
-        smooth: sigma in px of the final blur; a fit to blurrier channels converges from farther.
+        smooth: sigma in px of the final blur; the more blur, the larger the displacements that a
+            fit to the channels can find.
     """
     plane = blur(plane, 1.0)
     gx = cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32)
@@ -55,14 +59,15 @@ def orientation(plane: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Ch
 
 
 def dot(one: Channels, other: Channels) -> Plane:
-    """The scalar product of the channels at each pixel: (H, W)."""
+    """The scalar product, (H, W), of the channels of two maps (H, W, C) at each pixel."""
     return np.asarray((one * other) @ np.ones(one.shape[2], np.float32))
 
 
 def coherence(one: Channels, other: Channels, valid: Plane, window: float) -> Plane:
-    """Local correlation (H, W), in [-1, 1], of two channel maps, weighted by `valid`.
+    """Local correlation (H, W), in [-1, 1], of two channel maps (H, W, C).
 
-    `window` is the sigma in px of the Gaussian window around each pixel.
+    `valid` (H, W) is the weight of each pixel, `window` the sigma in px of the Gaussian window
+    around each pixel.
     """
     pairs = ((one, other), (one, one), (other, other))
     return coherence_of([dot(a, b) * valid for a, b in pairs], window)
@@ -84,7 +89,8 @@ def coherence_of(products: Sequence[Plane], window: float) -> Plane:
 
 
 def correlation(one: Channels, other: Channels, valid: Plane) -> float:
-    """Correlation over the whole of two channel maps, weighted by `valid` (H, W): in [-1, 1]."""
+    """Correlation in [-1, 1] of two channel maps over the whole picture; `valid` (H, W) has
+    weights."""
     weight = valid[..., None]
     weighted = one * weight
     norm = float((weighted * one).sum()) * float((other * weight * other).sum())
@@ -99,7 +105,8 @@ class Level:
         long_side: px to which the photo's long side is reduced.
         freedoms: numbers of parameters of the transforms to fit, in order: 4 (shift and two
             scales), 6 (affine) or 8 (projective).
-        window, smooth: arguments of `orientation`, px.
+        window: sigma in px of the neighbourhood to which gradient strength is relative.
+        smooth: sigma in px by which the orientation channels are blurred.
         rounds: maximum number of Gauss-Newton steps.
         small_step: px; the fit stops after a smaller step.
         sampling: px between the pixels that are compared; the channels are blurred, so that every
@@ -117,12 +124,12 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Orientation channels of the photo and of the warped prior at the resolution of one level.
+    """Orientation channels of the photo and of the warped prior at one reduced resolution.
 
     Attributes:
         photo: channels (h, w, 4) of the reduced photo.
-        prior: channels of the prior after warping by `matrix`; MARGIN px larger than `photo` on
-            each side, zero outside the prior.
+        prior: channels of the prior after warping by `matrix`; 16 px larger than `photo` on each
+            side, zero outside the prior.
         valid: fraction of each pixel of `prior` that the prior covers.
         matrix: prior px to photo px at full size, as assumed for the warp.
         to_photo: px of the reduced photo to px of the full photo.
@@ -135,16 +142,17 @@ class View:
     to_photo: Matrix
 
     def in_place(self) -> tuple[Channels, Plane]:
-        """The view's `prior` and `valid` without the margin, of the same size as `photo`."""
+        """The view's `prior` and `valid` without the margin, so that they are as large as
+        `photo`."""
         inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
         return self.prior[inner], self.valid[inner]
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Luminance planes of photo and prior, from which views are made.
+    """Luminance planes of photo and prior, from which views at reduced resolutions are made.
 
-    `channels` caches the channels of the photo by level.
+    `channels` caches the orientation channels of the photo for each resolution.
     """
 
     photo: Plane
@@ -166,7 +174,10 @@ class Views:
         return stretch(self.prior_size, self.size)
 
     def at(self, level: Level, matrix: Matrix) -> View:
-        """The view at one level, with the prior warped by `matrix` (prior px to photo px)."""
+        """Reduce the photo to the resolution `level`, and warp the prior onto it by `matrix`.
+
+        `matrix` maps prior px to photo px at full size. Returns the orientation channels of both.
+        """
         size = self.size
         small = scaled(size, min(1.0, level.long_side / max(size)))
         if level not in self.channels:

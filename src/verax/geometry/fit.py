@@ -61,11 +61,11 @@ class Fit:
 
     Attributes:
         matrix: px of the reduced prior to px of the reduced photo.
-        score: correlation of the orientation channels at the level FINE, at most 1.
-        view: photo and prior warped by `matrix`, at the level MIDDLE.
+        score: correlation of the orientation channels at a long side of 384 px, at most 1.
+        view: photo and prior warped by `matrix`, at a long side of 192 px.
         p_value: probability that a picture of another scene fits as well.
         upright: whether the prior fits the photo better than the mirrored or rotated photo.
-        frame: result of the test of placements that keep the framing.
+        frame: how well the prior fits if the generator kept the framing.
     """
 
     matrix: Matrix
@@ -100,7 +100,7 @@ def fit(photo: Plane, prior: Plane) -> Fit:
 def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
     """How the prior is turned against the photo, such as "mirrored"; "" if upright or uncertain.
 
-    `frame` is the result of `same_frame` for these two planes.
+    `frame` tells how well the prior fits the upright, mirrored and rotated photo.
     """
     ways = [(frame.p_turned, TURNED[int(np.argmax(frame.turned))])]
     for quarters, name in QUARTERS.items():
@@ -112,9 +112,10 @@ def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
 
 
 def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
-    """The fit to use for a prior that the user says shows the scene, although `best` is too weak.
+    """The fit to use if the user says that the prior shows the scene, but `best` does not prove it.
 
-    That is `best` if its score is above chance, otherwise a plain resize of the prior to the photo.
+    This is `best` if its score is above 0.25, which fits of other scenes reach by chance; otherwise
+    a plain resize of the prior to the photo.
     """
     if best.score > BY_CHANCE:
         return best
@@ -124,10 +125,9 @@ def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
 
 
 def _on_frame(views: Views, frame: Frame) -> Fit:
-    """Refine a significant placement that keeps the framing.
+    """Refine the placement `frame`, in which the generator kept the framing.
 
-    If fine structure hardly agrees, refining would follow noise, and the placement of `frame` is
-    kept.
+    If fine structure hardly agrees, a refinement would follow noise, so `frame` is not refined.
     """
     start, score = refine(views.at(COARSE, frame.matrix), COARSE)
     start = start if bounded(start, frame.matrix, views.size) else frame.matrix
@@ -146,10 +146,10 @@ def _on_frame(views: Views, frame: Frame) -> Fit:
 def _refined(
     views: Views, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
 ) -> Matrix:
-    """The matrix refined from `start` at one level after another.
+    """Refine the matrix `start` (prior px to photo px) at one resolution after another.
 
-    Implausible results of a level are ignored. The last level is fitted only if the score at the
-    level FINE is at least PRECISE.
+    An implausible result is ignored. If the score at a long side of 384 px is below 0.3, no finer
+    resolution is fitted.
     """
     matrix = start
     for level in levels:
@@ -161,17 +161,20 @@ def _refined(
 
 
 def _scored(views: Views, matrix: Matrix) -> tuple[float, View, View]:
-    """The correlation at the level FINE, and the views at the levels MIDDLE and FINE."""
+    """Score a matrix (prior px to photo px) by the correlation of photo and warped prior.
+
+    Returns the correlation at a long side of 384 px, and the views at long sides of 192 and 384 px.
+    """
     view, fine = (views.at(level, matrix) for level in (MIDDLE, FINE))
     warped, valid = fine.in_place()
     return correlation(fine.photo, warped, valid), view, fine
 
 
 def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fit:
-    """The best of a weak fit and of fits from other starting matrices without the level COARSE.
+    """The best of the weak fit `first` and of new fits from other matrices `starts`.
 
-    If little agrees, the level COARSE may lead to a wrong place. The p-value remains that of
-    `first`, for which it was calibrated.
+    The new fits leave out the coarsest resolution, which may lead to a wrong place if little
+    agrees. The p-value remains that of `first`, for which it was calibrated.
     """
     best = first
     for start in starts:
@@ -183,10 +186,10 @@ def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fi
 
 
 def _start(views: Views, placement: Placement) -> Matrix:
-    """A starting matrix (prior px to photo px) for the fit at the finer levels.
+    """Choose the matrix (prior px to photo px) from which the finer resolutions are fitted.
 
-    The result of the search and a plain resize are refined at the level COARSE, and the better one
-    is returned. The resize is tried because most generators keep the framing.
+    The result of the search and a plain resize are both refined at a long side of 96 px; the one
+    with the higher score is returned. The resize is tried because most generators keep the framing.
     """
     fits = []
     for start in (placement.matrix, views.plain):
@@ -211,10 +214,11 @@ def _search(views: Views) -> Placement:
 
 
 def distinctness(photo: Channels, warped: Channels) -> float:
-    """The score of a fitted pair, relative to the root mean square of its controls' scores.
+    """The correlation of photo and warped prior, divided by the one that is reached by chance.
 
-    The controls are the mirrored and flipped photo at many shifts. The ratio is about 3 for
-    pictures of different scenes and above 6 for pictures of one scene.
+    The latter is the root mean square correlation of the prior with the mirrored and flipped photo
+    at many shifts. The ratio is about 3 for pictures of different scenes and above 6 for pictures
+    of one scene.
     """
     height, width = photo.shape[:2]
     far = (int(SHIFTS * height), int(SHIFTS * width))
@@ -237,9 +241,9 @@ def evidence(
     It is about 3 for pictures of different scenes and above 7 for most pictures of one scene.
 
     Args:
-        placement: result of the search, with the scores of its controls.
-        distinct: `distinctness` at the levels MIDDLE and FINE.
-        score: correlation at the level FINE; below 0.25 for pictures of different scenes.
+        placement: result of the search, also for the mirrored and rotated photo, as a control.
+        distinct: correlation divided by the one reached by chance, at long sides of 192 and 384 px.
+        score: correlation at a long side of 384 px; below 0.25 for pictures of different scenes.
         overlap: fraction of the photo that the prior covers; near 1 for most pairs of one scene.
     """
     chances = placement.spread, max(placement.controls)
@@ -249,5 +253,5 @@ def evidence(
 
 
 def p_value(value: float) -> float:
-    """The probability that a pair of different scenes has at least this evidence."""
+    """The probability that a pair of different scenes has at least the evidence `value`."""
     return float(1 / (1 + np.exp((value - CENTRE) / WIDTH)))

@@ -27,9 +27,11 @@ DAMPING = 1e-3  # of Levenberg-Marquardt, relative to the diagonal of the normal
 
 
 def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
-    """Whether a fitted matrix is plausible: no corner far from where `start` puts it, no folding.
+    """Whether a fitted matrix is plausible.
 
-    Both matrices map prior px to photo px; `size` is (width, height) of the photo.
+    It must not move a corner of the photo by more than 20 % of the long side from where `start`
+    puts it, nor fold the picture. Both matrices map prior px to photo px; `size` is (width, height)
+    of the photo.
     """
     moved = map_points(compose(matrix, invert(start)), corners(size))
     if np.linalg.norm(moved - corners(size), axis=1).max() > LARGEST_MOVE * max(size):
@@ -41,11 +43,12 @@ def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
 
 
 def refine(view: View, level: Level) -> tuple[Matrix, float]:
-    """Refine the matrix of a view at one level: the matrix (prior px to photo px) and its score.
+    """Refine the matrix of a view with the settings `level`.
 
-    The score is the correlation in the overlap times the square root of the overlapping fraction,
-    so that a smaller overlap does not raise the score. To avoid fitting noise, a transform with
-    more parameters is used only if it reduces 1 - score by at least the fraction WORTH.
+    Returns the new matrix (prior px to photo px) and its score: the correlation in the overlap
+    times the square root of the overlapping fraction, so that a smaller overlap does not raise the
+    score. To avoid fitting noise, a transform with more parameters is used only if it reduces 1 -
+    score by at least 4 %.
     """
     samples = _SampledView.of(view, level.sampling)
     best, best_score = np.eye(3), -np.inf
@@ -60,9 +63,9 @@ def refine(view: View, level: Level) -> tuple[Matrix, float]:
 def _climb(
     samples: "_SampledView", lookup: Matrix, freedoms: int, level: Level
 ) -> tuple[Matrix, float]:
-    """Take Gauss-Newton steps from `lookup`; returns the best matrix and the best score.
+    """Take Gauss-Newton steps from the matrix `lookup`; returns the best matrix and its score.
 
-    `lookup` maps px of the reduced photo to px of the view's warped prior, where the prior is
+    The matrices map px of the reduced photo to px of the view's warped prior, where the prior is
     sampled. `freedoms` is the number of parameters that are fitted.
     """
     best, best_score, step = lookup, -np.inf, np.inf
@@ -85,10 +88,11 @@ class _SampledView:
 
     Attributes:
         photo: channels (h, w, 4) at the samples.
-        slopes: half the gradient of `photo` along x and along y.
+        slopes: half the gradient of `photo`, along x and along y.
         energy: (h, w) scalar product of the photo's channels with themselves.
-        prior, prior_slopes, valid: the view's prior, half its gradient, and its coverage, at full
-            sampling and with the view's margin.
+        prior: channels of the prior at every pixel, with the margin of the view.
+        prior_slopes: half the gradient of `prior`, along x and along y.
+        valid: fraction of each pixel of `prior` that the prior covers.
         apart: px between samples.
         moments: computes weighted sums over the samples.
     """
@@ -120,9 +124,9 @@ class _SampledView:
         )
 
     def at(self, lookup: Matrix, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Sample an array on the prior's grid at the photo's samples after mapping by `lookup`.
+        """Sample `array`, which is on the grid of `prior`, where `lookup` places the samples.
 
-        `lookup` is in px of the reduced photo; the array includes the margin of the view.
+        `lookup` maps px of the reduced photo to px of the warped prior without its margin.
         """
         size = self.photo.shape[1], self.photo.shape[0]
         place = shift(MARGIN, MARGIN) @ lookup @ np.diag([self.apart, self.apart, 1.0])
@@ -133,9 +137,9 @@ class _SampledView:
         return self.at(lookup, self.prior)
 
     def slopes_at(self, lookup: Matrix) -> tuple[Channels, Channels]:
-        """Half the prior's gradient along x and y at the samples after mapping by `lookup`.
+        """Half the prior's gradient along x and along y, where `lookup` places the samples.
 
-        The gradient itself is not rotated or scaled by `lookup`.
+        The directions x and y are those of the prior: `lookup` does not rotate the gradient.
         """
         across, down = (self.at(lookup, slope) for slope in self.prior_slopes)
         return across, down
@@ -183,8 +187,8 @@ class _Moments:
     """Computes sums over samples of a plane times x^i y^j, for the normal equations of a fit.
 
     Attributes:
-        x, y: powers 0..HIGHEST of the columns' x and of the rows' y.
-        unit: matrix from px to the coordinates of x and y, which span -1..1 of the longer side.
+        x, y: powers 0 to 4 of the x of each column, and of the y of each row.
+        unit: matrix from px to the coordinates x and y, which are -1 to 1 along the longer side.
     """
 
     x: NDArray[np.float32]  # (W, HIGHEST + 1)
@@ -203,7 +207,7 @@ class _Moments:
         return cls(x.astype(np.float32), y.astype(np.float32), unit)
 
     def __call__(self, plane: Plane) -> NDArray[np.float64]:
-        """An array whose element [j, i] is the sum of plane * x^i * y^j over all samples."""
+        """(5, 5) array whose element [j, i] is the sum of plane * x^i * y^j over all samples."""
         return np.asarray(self.y.T @ (plane @ self.x), np.float64)
 
     def normal(self, xx: Plane, xy: Plane, yy: Plane) -> NDArray[np.float64]:
@@ -237,7 +241,13 @@ Powers = tuple[tuple[int, int] | None, ...]
 
 
 def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np.float64]:
-    """An (8, 8) array for parameters a and b: `sums` at the powers of one[a] plus other[b]."""
+    """(8, 8) part of the normal matrix: for each pair of parameters, one of the sums.
+
+    Args:
+        sums: element [j, i] is the sum of a plane times x^i y^j.
+        one: powers (i, j) of the parameter of each row; None: the parameter has no part in it.
+        other: the same for the parameter of each column; the powers of row and column are added.
+    """
     return np.array(
         [
             [0.0 if a is None or b is None else sums[a[1] + b[1], a[0] + b[0]] for b in other]
@@ -247,9 +257,10 @@ def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np
 
 
 def _slope(channels: Channels) -> tuple[Channels, Channels]:
-    """Half the gradient along x and along y.
+    """Half the gradient of the channels, along x and along y.
 
-    A step adds the halves of photo and prior: their mean gradient converges faster.
+    A Gauss-Newton step adds the halves of photo and prior: with the mean gradient of both, the fit
+    converges faster.
     """
     across, down = (
         cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 16) for axes in ((1, 0), (0, 1))
@@ -264,10 +275,11 @@ def _step(
     products: _Products,
     freedoms: int,
 ) -> tuple[Matrix, float]:
-    """One weighted Gauss-Newton step of `freedoms` parameters.
+    """Compute one weighted Gauss-Newton step of `freedoms` parameters.
 
-    Returns the matrix to append to the lookup, and the length of the step before it is limited
-    to LARGEST_STEP: the sum of the absolute parameters, in px.
+    `warped` and `slopes` are the prior's channels and half their gradient, at the samples. Returns
+    the matrix by which the lookup is to be multiplied from the right, and the sum of the absolute
+    parameters in px, before the step was limited to 8 px.
     """
     weight, moments = products.weight(), samples.moments
     gx, gy = (one + other for one, other in zip(samples.slopes, slopes, strict=True))

@@ -50,7 +50,7 @@ class Round:
 def displacement(photo: Channels, warped: Channels, valid: Plane, settings: Round) -> Field:
     """Estimate the displacement of each pixel by block matching: a smooth field (H, W, 2) in px.
 
-    `warped` at p + field[p] shows what `photo` shows at p. Both are channels of equal size;
+    `warped` at p + field[p] shows what `photo` shows at p. Both are channels (H, W, C); the array
     `valid` (H, W) is the fraction of each pixel for which `warped` has data.
     """
     reach = settings.reach
@@ -65,9 +65,10 @@ def displacement(photo: Channels, warped: Channels, valid: Plane, settings: Roun
 def _volume(
     photo: Channels, warped: Channels, valid: Plane, steps: NDArray[np.intp], block: float
 ) -> NDArray[np.float32]:
-    """Correlation around each pixel for each displacement (dy, dx) in `steps`: (steps, H, W).
+    """The local correlation of photo and warped prior for each displacement: (len(steps), H, W).
 
-    `block` is the sigma in px of the Gaussian window around each pixel.
+    `steps` are the displacements (dy, dx) in px; `block` is the sigma in px of the Gaussian window
+    around each pixel.
     """
     height, width = valid.shape
     reach = int(steps.max())
@@ -87,10 +88,15 @@ def _volume(
 def _subpixel(
     scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp], reach: int
 ) -> Field:
-    """The displacement (dx, dy) of the best peak at each pixel, refined by parabolas.
+    """The displacement (dx, dy) with the best correlation at each pixel, to a fraction of a px.
 
-    `scores` are (len(steps), H, W); `best` is the index of the best step at each pixel. Along each
-    axis a parabola goes through the peak and both neighbours.
+    Along each axis, a parabola is put through the best displacement and both its neighbours.
+
+    Args:
+        scores: (len(steps), H, W) correlation for each displacement.
+        best: (H, W) index in `steps` of the best displacement.
+        steps: displacements (dy, dx), px.
+        reach: the largest of them along an axis, px.
     """
     side = 2 * reach + 1
     row, column = best // side, best % side
@@ -110,10 +116,12 @@ def _subpixel(
 def _weight(
     scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp], reach: int
 ) -> Plane:
-    """The weight (H, W) in [0, 1] of the best peak at each pixel.
+    """The weight (H, W) in [0, 1] of the best displacement at each pixel.
 
-    The product of three factors: the peak's height, its lead over the second-best peak, and whether
-    matching back returns to the pixel.
+    It is the product of three factors: the correlation `scores` at the displacement, its lead over
+    the second-best peak, and whether matching back from the prior returns to the pixel. `best` is
+    the index in `steps` (dy, dx) of the best displacement, `reach` the largest of them along an
+    axis.
     """
     side = 2 * reach + 1
     peak = np.take_along_axis(scores, best[None], 0)[0]
@@ -128,7 +136,11 @@ def _weight(
 
 
 def _returns(scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp]) -> Plane:
-    """1 where matching back from the best match returns to the pixel within HOME px, else 0."""
+    """(H, W) 1 where matching back from the best match returns to the pixel within 1.5 px, else 0.
+
+    `scores` are the correlations (len(steps), H, W) for all displacements (dy, dx) in `steps`;
+    `best` is the index of the best one at each pixel.
+    """
     height, width = best.shape
     back_best = np.full((height, width), -np.inf, np.float32)
     back = np.zeros((height, width), np.intp)
@@ -149,7 +161,8 @@ def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
     """Fit a smooth field (H, W, 2), linear between nodes, to weighted displacements.
 
     Bending and, slightly, the displacement itself are penalised. Outliers lose their weight
-    (graduated Geman-McClure), so that one moved object does not distort the field.
+    (graduated Geman-McClure), so that one moved object does not distort the field. `spacing` is the
+    distance of the nodes, px.
     """
     height, width = weight.shape
     down, across = _hats(height, spacing), _hats(width, spacing)
@@ -182,9 +195,9 @@ def _normal(
 
 
 def _hats(length: int, spacing: float) -> NDArray[np.float64]:
-    """The weight of each node at each pixel of a side, (length, nodes), for linear interpolation.
+    """(length, nodes) the weight of each node at each pixel of a side, for linear interpolation.
 
-    The nodes are about `spacing` px apart.
+    `length` is that of the side in px; the nodes are about `spacing` px apart.
     """
     nodes = max(3, round((length - 1) / spacing) + 1)
     at = np.linspace(0, nodes - 1, length)
@@ -192,7 +205,10 @@ def _hats(length: int, spacing: float) -> NDArray[np.float64]:
 
 
 def _elasticity(rows: int, columns: int) -> NDArray[np.float64]:
-    """The penalty of bending and of displacement as a quadratic form, (nodes, nodes)."""
+    """(nodes, nodes) matrix of the quadratic penalty on a field's bending and displacement.
+
+    The field has `rows` times `columns` nodes.
+    """
 
     def difference(nodes: int, order: int) -> NDArray[np.float64]:
         return np.asarray(np.diff(np.eye(nodes), order, axis=0), np.float64)
@@ -230,8 +246,9 @@ def fit_field(
 ) -> Field | None:
     """Fit the local field (H, W, 2) to channels of the photo and of the warped prior.
 
-    `warped` at p + field[p] shows what `photo` shows at p. None if the field raises the mean local
-    correlation by less than GAIN.
+    `warped` at p + field[p] shows what `photo` shows at p; `valid` (H, W) is the fraction of each
+    pixel for which `warped` has data. `rounds` are the settings of the block matching, coarse to
+    fine. None if the field raises the mean local correlation by less than 0.02.
     """
     field: Field = np.zeros((*valid.shape, 2), np.float32)
     for turn in rounds:

@@ -46,8 +46,9 @@ class Registration:
         confidence: (H, W) float32 in [0, 1], how well prior and photo agree at each photo pixel.
         p_value: probability that a picture of another scene fits the photo as well.
         coverage: fraction of the photo that the prior covers, in [0, 1].
-        canvas: change of the canvas: "stretch", "crop", "letterbox" or "outpaint" (`canvas_of`).
-        score: correlation of the orientation channels with the matrix alone, at most 1.
+        canvas: how the generator changed size and proportions: "stretch" (or not at all), "crop",
+            "letterbox" (padding was added) or "outpaint" (content was added).
+        score: correlation of edge orientations after placement by the matrix alone, at most 1.
     """
 
     placed: Placed
@@ -101,11 +102,12 @@ class Warped:
 def register(photo: Image, prior: Image, *, accept: bool = False) -> Registration:
     """Register the prior onto the photo; `Registration.placed` says whether this succeeded.
 
-    The pictures are first reduced to long sides of at most 768 and 1024 px.
+    The long sides are first reduced to at most 768 px (photo) and 1024 px (prior).
 
     Args:
-        accept: the user says that the prior shows the photo's scene: place it as well as
-            possible even without enough evidence.
+        photo, prior: (H, W, 3), of any two sizes.
+        accept: the user says that the prior shows the photo's scene: place it as well as possible
+            even without enough evidence.
     """
     check_image(photo, name="photo")
     check_image(prior, name="prior")
@@ -143,13 +145,19 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
 
 
 def _accepted(nowhere: Registration, coverage: float) -> Registration:
-    """Mark a registration as placed "roughly" because the user says that the scene is the same."""
+    """Mark a registration as placed "roughly" because the user says that the scene is the same.
+
+    `coverage` is the fraction of the photo that the prior covers.
+    """
     reason = f"{ACCEPTED}, although {nowhere.reason}"
     return replace(nowhere, placed="roughly", reason=reason, coverage=coverage)
 
 
 def _objection(best: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
-    """The verdict on a fit, and the reason if the prior does not show the scene upright (or "")."""
+    """Decide whether a fit proves that the prior shows the photo's scene upright.
+
+    Returns "exactly" and "" if it does, otherwise "undecided" or "not" and the reason.
+    """
     if best.upright and best.p_value <= ALPHA:
         return "exactly", ""
     turned = way_turned(photo, prior, best.frame)
@@ -175,7 +183,10 @@ def _judge(best: Fit, confidence: float) -> tuple[Placed, str]:
 
 
 def _detail(best: Fit, size: Size) -> tuple[Field | None, Plane]:
-    """The local field (None: zero) and the confidence, on the photo's grid of `size`."""
+    """Fit the local field, and measure the confidence on the photo's grid, `size` (width, height).
+
+    Returns the field (H, W, 2) in photo px, or None if it is zero, and the confidence (H, W).
+    """
     warped, valid = best.view.in_place()
     field = fit_field(best.view.photo, warped, valid)
     if field is not None:

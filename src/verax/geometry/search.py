@@ -8,8 +8,8 @@ because this structure survives haze, rain and darkness.
 `search` is a free search over all scales and shifts within limits, on small copies. For each pair
 of scales along x and y, one FFT correlation of orientation channels scores all shifts at once.
 
-Controls: the mirrored and flipped photo go through the same tests. Their scores are what a picture
-of another scene reaches by chance.
+The mirrored and flipped photo, as controls, go through the same tests. Their scores are what a
+picture of another scene reaches by chance.
 """
 
 from collections.abc import Iterator
@@ -56,14 +56,13 @@ def control_views(channels: Channels) -> NDArray[np.float32]:
     Returns (4, C, H, W). C is 4 for orientation channels, of which mirroring negates two, else 1.
     """
     turns = MIRRORED if channels.shape[2] == len(MIRRORED) else np.ones(1, np.float32)
-    views = np.stack(
-        [channels, channels[:, ::-1] * turns, channels[::-1] * turns, channels[::-1, ::-1]]
-    )
-    return np.moveaxis(views, -1, 1)
+    views = (channels, channels[:, ::-1] * turns, channels[::-1] * turns, channels[::-1, ::-1])
+    return np.moveaxis(np.stack(views), -1, 1)
 
 
 def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.complex64]:
-    """Fourier transforms of channels (..., C, H, W), scaled to unit energy, padded to `room`."""
+    """Fourier transforms of channels (..., C, H, W) with unit energy, zero-padded to `room`, which
+    is (rows, columns)."""
     energy = np.sqrt((planes * planes).sum((-3, -2, -1), keepdims=True)) + 1e-9
     return np.asarray(np.fft.rfft2(planes / energy, room), np.complex64)
 
@@ -71,10 +70,10 @@ def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.co
 def correlate(
     views: NDArray[np.complex64], other: Channels, room: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Correlate `other` (H, W, C) with each of V views, given as `spectra`, at all cyclic shifts.
+    """Correlate the channels `other` (H, W, C) with each of V views at all cyclic shifts.
 
-    Element [v, y, x] of the result is the correlation, in [-1, 1], of view v with `other` shifted
-    by (x, y) px.
+    `views` are Fourier transforms, zero-padded to `room` (rows, columns). Element [v, y, x] of the
+    result is the correlation, in [-1, 1], of view v with `other` shifted by (x, y) px.
     """
     conjugate = spectra(np.moveaxis(other, -1, 0), room).conj()
     return np.asarray(np.fft.irfft2((views * conjugate).sum(1), room), np.float32)
@@ -85,9 +84,9 @@ class Frame:
     """How well the prior fits the photo at the best placement that keeps the framing.
 
     Attributes:
-        evidence: agreement, relative to the root mean square agreement of the controls.
+        evidence: agreement, as a multiple of the agreement that is reached by chance.
         turned: the same for the photo mirrored, upside down, and rotated by 180 degrees.
-        strengths: the agreement of all four, upright first, without the limit MOST.
+        strengths: all four, upright first, without limiting the part of each frequency band to 10.
         matrix: prior px to photo px.
     """
 
@@ -133,8 +132,8 @@ def same_frame(photo: Plane, prior: Plane) -> Frame:
 
 
 def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
-    """Matrices from prior px to photo px: a stretch, and for other aspect ratios centred crop and
-    extension."""
+    """Matrices (prior px to photo px) that keep the framing: a plain resize, and if the aspect
+    ratios differ, a centred crop and a centred extension."""
     yield stretch(prior, photo)
     across, down = photo[0] / prior[0], photo[1] / prior[1]
     if abs(np.log(across / down)) > SAME_ASPECT:
@@ -144,7 +143,8 @@ def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
 
 
 def measures(plane: Plane) -> list[Channels]:
-    """Channels of log-luminance: three bands of normalised contrast, then edges at two scales."""
+    """Describe a log-luminance plane by channels that survive haze, rain and darkness: three bands
+    of normalised contrast (H, W, 1), then edge orientation at two scales (H, W, 4)."""
     blurred = [blur(plane, sigma) for sigma in (*OCTAVES, 2 * OCTAVES[-1])]
     bands = [
         _relative(inner - outer, 2 * NEIGHBOURHOOD * sigma)
@@ -155,7 +155,7 @@ def measures(plane: Plane) -> list[Channels]:
 
 
 def _relative(band: Plane, window: float) -> Channels:
-    """A band divided by its local strength (sigma `window` px), zero mean: (H, W, 1)."""
+    """Divide a frequency band by its local strength in windows of sigma `window` px: (H, W, 1)."""
     energy = blur(band * band, window)
     relative = band / np.sqrt(energy + FAINT * energy.mean() + 1e-10)
     return np.asarray(relative - relative.mean(), np.float32)[..., None]
@@ -170,13 +170,12 @@ def _placed(
 ) -> Frame:
     """Test the placement `matrix` (prior px to photo px) and small shifts around it.
 
-    `views` are the spectra of the four photo views for each measure, padded to `room`; `sizes` are
-    (width, height) of the photo and of its small copy.
+    `views` are the Fourier transforms, padded to `room` (rows, columns), of the four photo views
+    for each measure; `sizes` are the (width, height) of the photo and of its small copy.
     """
     small = sizes[1]
     warped, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
-    border = cv2.BORDER_REPLICATE
-    share = cv2.erode(valid, np.ones((3, 3), np.uint8), borderType=border)[..., None]
+    share = cv2.erode(valid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)[..., None]
     reach = max(1, round(NEAR * max(small)))
     near = np.arange(-reach, reach + 1)
     down, across = (np.arange(-int(FAR * side), int(FAR * side) + 1) for side in small[::-1])
@@ -199,7 +198,7 @@ def _placed(
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A possible change of the canvas, around which the free search tries scales and shifts.
+    """A possible change of size and proportions; the search varies scale and shift around it.
 
     Attributes:
         scale: (x, y), photo px per prior px.
@@ -247,8 +246,7 @@ def search(
     """Find the best placement of the prior on the photo around one hypothesis.
 
     Args:
-        photo, prior: log-luminance planes; the photo's long side is LONG_SIDE px, the prior's
-            twice as long.
+        photo, prior: log-luminance planes, reduced to a long side of 96 px (photo) and 192 (prior).
         sizes: (width, height) of the full photo and prior, for hypothesis and result.
     """
     height, width = photo.shape
@@ -281,7 +279,10 @@ def search(
 
 
 def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -> tuple[int, int]:
-    """(rows, columns) of the padded Fourier transform, large enough that no shift wraps around."""
+    """(rows, columns) of a zero-padded Fourier transform in which no shift wraps around.
+
+    `photo` and `prior` are (width, height); `reach` is the largest shift along x and y, px.
+    """
     rows, columns = (
         cv2.getOptimalDFTSize(int(max(photo[i], prior[i] * STEPS[-1]) + reach[i]) + 2)
         for i in (1, 0)
@@ -290,9 +291,7 @@ def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -
 
 
 def _shifts(prior: int, photo: int, reach: float) -> NDArray[np.intp]:
-    """Shifts in px along one axis by which the two centres are at most `reach` px apart.
-
-    `prior` and `photo` are the lengths of the pictures along this axis.
-    """
+    """Shifts in px along one axis by which the two centres are at most `reach` px apart; `prior`
+    and `photo` are the lengths of the pictures along this axis."""
     centre = (photo - prior) / 2
     return np.arange(np.ceil(centre - reach), np.floor(centre + reach) + 1).astype(np.intp)
