@@ -172,8 +172,8 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
             if isinstance(exc, sqlite3.OperationalError):
                 raise
             raise InputError(
-                f"{path}: expected a database of Verax ({exc}); choose another folder "
-                "or move the file"
+                f"{path}: expected a database of Verax, got another file ({exc}); choose another "
+                "folder or move the file"
             ) from exc
         except InputError:
             connection.close()

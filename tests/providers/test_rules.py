@@ -37,7 +37,7 @@ def checked(request, where="openai"):
         ({"n": 11}, InputError, "1..10"),
         ({"partial_images": 1}, InputError, "stream"),
         ({"stream": True, "partial_images": 4}, InputError, "0..3"),
-        ({"stream": True, "n": 2}, InputError, "expected 1 with stream"),
+        ({"stream": True, "n": 2}, InputError, "one picture"),
         ({"output_compression": 101, "output_format": "jpeg"}, InputError, "0..100"),
         ({"output_compression": 50}, InputError, "jpeg"),
         ({"output_format": "gif"}, InputError, "png, jpeg, webp"),

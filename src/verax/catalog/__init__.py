@@ -64,7 +64,7 @@ class Gateway:
         keys: names of the environment variables that may have the key; () if no key is needed.
         key_optional: whether the service also works without a key.
         auth: HTTP header with the key: "bearer" (authorization) or "api-key".
-        edit, generate: paths of the two calls; "" if the service does not have the call.
+        edit, generate: paths of the calls with and without pictures to edit; "" if it has none.
         body: form of an edit: "multipart", "json", or "references" (JSON of another form).
         image: form field for pictures; "auto" is image for one picture, image[] for several.
         mask: mark of the pixels that may change: "alpha" (alpha 0), "white" or "black"; "" if the

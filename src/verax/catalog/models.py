@@ -43,11 +43,11 @@ class Sizes:
         if width % self.multiple or height % self.multiple:
             return f"both sides must be divisible by {self.multiple}"
         if max(width, height) > self.max_edge:
-            return f"no side may be longer than {self.max_edge}"
+            return f"no side may be longer than {self.max_edge} pixels"
         if max(width, height) > self.max_ratio * min(width, height):
-            return f"the sides may differ at most {self.max_ratio:g}:1"
+            return f"the longer side may be at most {self.max_ratio:g} times the shorter one"
         if not self.min_pixels <= width * height <= self.max_pixels:
-            return f"width x height must lie in {self.min_pixels}..{self.max_pixels}"
+            return f"width x height must be {self.min_pixels} to {self.max_pixels} pixels"
         return ""
 
 
@@ -229,7 +229,8 @@ def as_json(model: Model) -> dict[str, Any]:
 
 
 def parse_size(text: str) -> Size:
-    """(width, height) in pixels, from a text such as "1536x1024"; InputError for another text."""
+    """(width, height) in pixels, from a text such as "1536x1024". Raises InputError for another
+    text."""
     width, _, height = text.lower().partition("x")
     if not (text.isascii() and width.isdecimal() and height.isdecimal()):
         raise InputError(f"size: expected WIDTHxHEIGHT in pixels such as 1536x1024, got {text!r}")

@@ -110,7 +110,8 @@ class GenerateRequest:
         }
 
     def fingerprint(self) -> str:
-        """The SHA-256, in hexadecimal, of the whole request: of what `describe` returns."""
+        """The SHA-256, in hexadecimal, of the whole request: service, fields, pictures and
+        `repeat_index`."""
         return self._fingerprint
 
     @cached_property
@@ -153,8 +154,8 @@ _NOT_SENT = {"gateway", "repeat_index", "extra", "optional", "images", "mask", "
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Numbers of tokens of a call, as the service counts them. Tokens that the service does not
-    list as text tokens are counted as image tokens."""
+    """Numbers of tokens that a call sent (input) and got (output), as the service counts them.
+    Tokens that the service does not list as text tokens are counted as image tokens."""
 
     input_text: int = 0
     input_image: int = 0
@@ -246,13 +247,13 @@ class Keep(Protocol):
 
 
 class Send(Protocol):
-    """A function that sends a request and returns the answer. It repeats an attempt only if the
-    failed attempt cannot be billed.
+    """A function `send(request, keep)` that sends a request and returns the answer. It repeats an
+    attempt only if the failed attempt cannot be billed.
 
     `keep` stores the body of a successful answer before the body is parsed. Raises
     ProviderRejected or ProviderBusy if the service did not start the call, which then costs
     nothing, ProviderRefused if moderation refused the request, ProviderUncertain if the call may
-    have been billed, and ProviderError if the stored answer has no usable picture.
+    have been billed, and ProviderError if no picture in the answer can be read.
     """
 
     def __call__(self, request: Request, keep: Keep, /) -> ImagesAnswer: ...

@@ -95,7 +95,7 @@ def parse_url(text: str) -> httpx2.URL:
     if url.scheme not in PORTS or not url.host:
         raise InputError(
             "base URL: expected an address such as http://127.0.0.1:8000/v1, got "
-            f"{without(text[:200], None)!r}"
+            f"{without(text[:200], None)!r}; correct it"
         )
     if not 0 < (url.port or PORTS[url.scheme]) < 65_536:
         raise InputError(
@@ -240,9 +240,9 @@ def choose_endpoint(settings: Settings) -> Endpoint:
 
 
 def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
-    """The catalog entry for a service with an Azure address. `older` says that the address is one
-    of Azure's older API, which contains the name of a deployment. `where` is the entry that the
-    settings name; raises SettingsError if it is not an Azure entry or "custom"."""
+    """The catalog entry for a service with an Azure address. `older` says that the address contains
+    the name of a deployment, as in Azure's older API. `where` is the entry that the settings name;
+    raises SettingsError if that is another service."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
             f"the address belongs to Azure, but --gateway names {where.name}; leave out --gateway"

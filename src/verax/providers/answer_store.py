@@ -54,8 +54,8 @@ class AnswerSink:
         self.short = ""
 
     def __call__(self, body: bytes, /) -> None:
-        """Store the body. If the disk is full, store the bytes that fit and set `short`, but raise
-        no error, since the paid pictures are still in memory."""
+        """Store the body. If the disk is full, store the bytes that fit and set `self.short` to the
+        reason, but raise no error, since the paid pictures are still in memory."""
         try:
             self._room.fill(body)
         except OutputError as exc:
@@ -111,7 +111,7 @@ class AnswerStore:
         return Presence.is_alive(self.folder / "owners", owner)
 
     def path(self, fingerprint: str) -> Path:
-        """The file for the body of the answer to the request with this fingerprint."""
+        """The path of the file for the answer to the request with this fingerprint (SHA-256)."""
         return self.folder / "answers" / fingerprint[:2] / f"{fingerprint}.json"
 
     def body(self, call: Call) -> bytes:
@@ -151,7 +151,7 @@ class AnswerStore:
         return [part] if part.is_file() else []
 
     def part(self, call: Call) -> Path:
-        """The file for the received part of an interrupted answer."""
+        """The path of the file for what arrives of a call's answer if it is interrupted."""
         return self.path(call.fingerprint).with_suffix(f".{call.id}.part")
 
     def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
@@ -166,7 +166,7 @@ class AnswerStore:
         return replace(answer, request_id=call.request_id)
 
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
-        """Parse the stored answer to a call again, and write and return the call's new state.
+        """Parse the stored answer to a call again. Write and return the new state of the call.
 
         `fetch` downloads linked pictures. Of an interrupted answer, complete pictures are used.
         """
@@ -185,13 +185,13 @@ class AnswerStore:
         return state
 
     def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> CallState:
-        """Store `body` as the answer to a call, and write and return the call's final state."""
+        """Store `body`, the answer to a call. Write and return the final state of the call."""
         with writing(self.path(call.fingerprint)):
             write_whole(self.path(call.fingerprint), body)
         return self.close_answered(call, fetch=fetch)
 
     def close_unanswered(self, call: Call, why: ProviderError) -> None:
-        """Write the final state of a call in a batch that got no answer; `why` is the reason."""
+        """Write the final state of a call that got no answer in its batch; `why` is the reason."""
         self.path(call.fingerprint).unlink(missing_ok=True)
         self.close_failed(call, why)
 
@@ -219,7 +219,7 @@ class AnswerStore:
             self.finish(call, "uncertain", message=message)
 
     def _keep_part(self, call: Call, partial: bytes) -> str:
-        """Store the received part of an answer. Returns a sentence: its path, or the error."""
+        """Store the received part of an answer. Returns a sentence with its path or the error."""
         path = self.part(call)
         try:
             with writing(path):
@@ -229,7 +229,7 @@ class AnswerStore:
         return f"{len(partial)} bytes of the answer arrived and are stored in {path}"
 
     def _close_refused(self, call: Call, exc: ProviderRefused) -> CallState:
-        """Write and return the final state of a call that moderation refused: "refused"."""
+        """Write the final state of a call that moderation refused, "refused", and return it."""
         self.path(call.fingerprint).unlink(missing_ok=True)  # a refusal sent with status 200
         about = {"stage": exc.stage, "categories": exc.categories}
         self.finish(call, "refused", message=str(exc), **about)
@@ -256,7 +256,7 @@ class AnswerStore:
         fetch: Fetch | None = None,
         short: str = "",
     ) -> CallState:
-        """Write and return the final state of a call whose answer is on disk.
+        """Write the final state of a call whose answer is on disk to the journal, and return it.
 
         `answer` is the parsed answer; if None, its file is parsed, and `fetch` downloads linked
         pictures. `short` says why only part of the body could be stored; "" if all of it was.
@@ -289,7 +289,8 @@ class AnswerStore:
 
 def cost_of(call: Call, usage: Usage | None, stated_usd: float | None) -> float | None:
     """What a call cost in US dollars: the price that the service stated, or else the price of the
-    tokens in `usage`. None if both are unknown, or if the token price is too low to be true."""
+    tokens in `usage`. None if both are unknown, or if the tokens cost less than 75 % of the least
+    that the call can cost, since they are then wrong."""
     if call.reserved_usd == 0.0:
         return 0.0
     if stated_usd is not None or usage is None or call.price is None:

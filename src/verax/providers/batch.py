@@ -82,8 +82,8 @@ class Batches:
     ) -> None:
         """Send the requests that have no stored answer, and wait until every batch has ended.
 
-        `report` is called with each open batch every `poll_s` seconds. If interrupted, call it
-        again. `journal.stored` then has the answers, to the requests without `stream`.
+        `report` is called with each open batch every `poll_s` seconds. If interrupted, run it
+        again. The answers are then in the journal, for the same requests without streaming.
         """
         self.submit(requests)
         while open_batches := self.collect():
@@ -94,7 +94,7 @@ class Batches:
     def submit(self, requests: Sequence[Request]) -> list[Batch]:
         """Send the requests that have no stored answer. Returns the new batches.
 
-        Raises BudgetExceeded, before anything is uploaded, if together they may pass the limit.
+        Raises BudgetExceeded, before any upload, if together they may exceed the cost limit.
         """
         self.client.require_key()
         self._resume()
@@ -128,7 +128,7 @@ class Batches:
     def _claim(
         self, endpoint: str, requests: Sequence[Request]
     ) -> list[tuple[Batch, list[Request]]]:
-        """A new batch and those of the requests that may be sent, as one pair; [] if none may."""
+        """[(a new batch, the requests that may be sent in it)], or [] if no request may be sent."""
         batch = self.table.new(self.journal.answers.owner, endpoint, self.journal.answers.now())
         try:
             claimed = self.journal.claims.queue(
@@ -143,7 +143,7 @@ class Batches:
         return [(batch, claimed)]
 
     def _fill(self, batch: Batch, requests: Sequence[Request]) -> Batch:
-        """Upload the pictures, and the file with the requests. Returns the changed batch."""
+        """Upload the pictures and the file with the requests. Returns the changed batch."""
         uploads, gateway = Uploads(self.table, self.client.transport), self.client.gateway
         data = b"".join(
             batch_line(request, gateway, batch.endpoint, uploads.file_id) for request in requests
@@ -202,7 +202,7 @@ class Batches:
                 self._create(batch)
 
     def _is_mine(self, batch: Batch) -> bool:
-        """Whether this process prepared the batch, or now takes it over since that one ended."""
+        """Whether this process owns the batch. It takes over a batch whose process has ended."""
         answers = self.journal.answers
         if batch.owner == answers.owner:
             return True
@@ -224,7 +224,7 @@ class Batches:
         return None
 
     def _abandon(self, batch: Batch) -> None:
-        """Close a batch that was never sent, and the records of its calls."""
+        """Record that a batch was never sent, and that its calls have failed."""
         for call in self._calls(batch):
             self.journal.answers.close_unanswered(call, ProviderBusy("its batch was not sent"))
         self.table.change(batch, status="abandoned", ended=self.journal.answers.now())
@@ -270,8 +270,8 @@ class Batches:
         )
 
     def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
-        """Download a result file and yield its lines, each parsed as a JSON object. A line that is
-        not JSON may hold a paid picture: it is stored in the journal's folder `unread`."""
+        """Download a result file and yield its lines as JSON objects; none if `file_id` is None. A
+        line that is not JSON may hold a paid picture: it is stored in the folder `unread`."""
         if not file_id:
             return
         with tempfile.TemporaryDirectory(dir=self.journal.folder) as folder:
@@ -296,5 +296,5 @@ class Batches:
 
 
 def batches_of(desk: Desk) -> Batches:
-    """Batches with the service, journal, budget and retry setting of `desk`."""
+    """Batches that use the service, the journal, the budget and the retry setting of `desk`."""
     return Batches(desk.client, desk.journal, desk.budget, desk.retry_uncertain)

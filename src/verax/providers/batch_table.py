@@ -56,7 +56,8 @@ class BatchTable:
     address: str
 
     def new(self, owner: str, endpoint: str, created: float) -> Batch:
-        """Insert a batch with the status "preparing", and return it."""
+        """Insert a batch with the status "preparing", and return it. `created` is the present time
+        in seconds since 1970."""
         values = (owner, self.address, endpoint, created, "preparing")
         names = "owner, address, endpoint, created, status"
         with self.records.change():
@@ -72,7 +73,7 @@ class BatchTable:
         return [Batch(**row) for row in rows]
 
     def change(self, batch: Batch, **values: Any) -> Batch:  # noqa: ANN401  # columns
-        """Change columns of the batch, and return the changed batch."""
+        """Change columns (name=value) of a batch in the journal, and return the changed batch."""
         changes = ", ".join(f"{name} = :{name}" for name in values)
         self._write(f"UPDATE batches SET {changes} WHERE id = :id", values | {"id": batch.id})
         return replace(batch, **values)
@@ -137,8 +138,8 @@ class Uploads:
     def send(self, file: ImageFile, purpose: str) -> str:
         """Upload a file, which costs nothing. Returns the service's id of the file.
 
-        `purpose` is the use that the service requires to be named: "vision" for a picture, "batch"
-        for a file of requests. Raises ProviderBusy if the upload is interrupted.
+        `purpose` tells the service what the file is for: "vision" for a picture, "batch" for a file
+        of requests. Raises ProviderBusy if the upload is interrupted.
         """
         upload = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
         try:
@@ -149,7 +150,7 @@ class Uploads:
             ) from exc
 
     def clear(self) -> None:
-        """Delete all uploaded pictures at the service, also if it has deleted some itself."""
+        """Delete all uploaded pictures at the service, unless they are already deleted."""
         for sha256, file_id in self.table.uploaded().items():
             with suppress(ProviderRejected):
                 self.transport.delete(f"/files/{file_id}")

@@ -57,7 +57,7 @@ class Tariff:
     """The prices of all models.
 
     Attributes:
-        known: models by name.
+        known: name -> model.
         free: names of the services (gateways) that never send a bill.
         batch: whether calls go through the Batch API, with its discount.
     """
@@ -107,7 +107,8 @@ class Budget:
     """A limit on the total cost of a run, which is all paid calls under one name.
 
     All processes that use the same journal and the same `run` name share the limit. Calls made
-    without a limit count too. `max_cost_usd` is in US dollars; None means no limit.
+    without a limit count too. `tariff` has the prices. `max_cost_usd` is the limit in US dollars;
+    None means no limit.
     """
 
     tariff: Tariff
@@ -130,9 +131,9 @@ def estimate(request: Request, model: Model) -> Estimate:
     """The estimated cost of a request at the price of `model`.
 
     If the service chooses the quality or size ("auto"), the least and most cost are those of its
-    cheapest and dearest choice. The expected cost is that of high quality and, in models with free
-    sizes, 1024x1024 pixels; otherwise that of the cheapest size. Raises InputError if the price is
-    known but the catalog has no token count for the quality or size.
+    cheapest and most expensive choice. The expected cost is that of high quality and, in models
+    with free sizes, 1024x1024 pixels; otherwise that of the cheapest size. Raises InputError if the
+    price is known but the catalog has no token count for the quality or size.
     """
     price = model.price
     if price is None or not any((price.text_in, price.image_in, price.image_out)):
@@ -203,8 +204,8 @@ def _sizes(request: Request, model: Model) -> tuple[tuple[int, int], ...]:
 
 
 def input_image_tokens(width: int, height: int) -> int:
-    """The input tokens of a picture of this size: its number of 32 x 32 px patches, at most 1536; a
-    smaller picture is first enlarged to 1024 px on its longer side."""
+    """The number of input tokens of a picture of this size: one for each patch of 32 x 32 px, at
+    most 1536. If its longer side has less than 1024 px, it is first enlarged to 1024 px."""
     grow = max(1.0, LEAST_EDGE_PX / max(width, height))
     width, height = round(width * grow), round(height * grow)
     patches = math.ceil(width / PATCH_PX) * math.ceil(height / PATCH_PX)

@@ -80,7 +80,7 @@ class Claims:
     def queue(
         self, requests: Sequence[Request], owner: str, *, budget: Budget, retry_uncertain: bool
     ) -> list[Request]:
-        """Record and return those of the requests that may be sent in the batch `owner`.
+        """Record and return those of the requests that may be sent in the batch named `owner`.
 
         Left out are requests that are answered or in progress, that moderation refused, or that may
         have been billed without an answer (unless `retry_uncertain` is True). Raises
@@ -179,9 +179,9 @@ class Claims:
             return False
         raise BudgetExceeded(
             f"this call may cost up to ${estimate.high_usd:.4f}, which could pass the limit of "
-            f"${limit:.4f}: ${spent.billed_usd:.4f} are billed so far, and another "
-            f"${spent.possibly_usd:.4f} may be. Nothing was sent. To go on, raise --max-cost (in "
-            "Python: max_cost_usd); answers already paid for are kept"
+            f"${limit:.4f}: ${spent.billed_usd:.4f} were billed so far, and another "
+            f"${spent.possibly_usd:.4f} may have been. Nothing was sent. To go on, raise "
+            "--max-cost (in Python: max_cost_usd); answers already paid for are kept"
         )
 
 

@@ -70,7 +70,7 @@ class ErrorDetails:
 
     @property
     def sure_stage(self) -> str:
-        """`stage`, but "unknown" if "input" is only a guess: refused input is not billed."""
+        """`stage`; but a guessed "input" becomes "unknown", since refused input costs nothing."""
         return self.stage if self.explicit or self.stage == "output" else "unknown"
 
 
@@ -122,7 +122,7 @@ def _error(data: object) -> object:
 
 
 def _codes(data: object, depth: int = 5) -> Iterator[str]:
-    """All error codes and types in `data`, parsed JSON whose strings may be JSON; lower case."""
+    """All error codes and types in `data`, parsed JSON whose strings may hold JSON; lower case."""
     if depth == 0:
         return
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
@@ -142,7 +142,7 @@ def _codes(data: object, depth: int = 5) -> Iterator[str]:
 
 
 def _is_moderated(codes: tuple[str, ...], message: str, param: str) -> bool:
-    """Whether moderation refused the request: by codes or, if `param` is "", by the message."""
+    """Whether error codes say that moderation refused; if `param` is "", the message counts too."""
     if any(_MODERATION.search(code) for code in codes):
         return True
     telling = [code for code in codes if not _says_nothing(code)]
@@ -193,8 +193,8 @@ def failure(
 
 
 def may_repeat(status: int, headers: Mapping[str, str], body: bytes, *, paid: bool = True) -> bool:
-    """Whether to send a failed request again: a paid one after 425 or 429, unless the reason is
-    credit or moderation; a free one after 408, 409 and 5xx too. x-should-retry may forbid both."""
+    """Whether to send a failed request again: a paid one after 425 or 429, unless credit or
+    moderation is the reason; a free one after 408, 409 and 5xx too. Headers may forbid it."""
     if headers.get("x-should-retry", "").lower() == "false":
         return False
     if not paid:
@@ -219,7 +219,7 @@ def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
 
 
 def _categories(message: str, inner: Mapping[str, Any]) -> list[str]:
-    """The moderation categories in the message, or else those in Azure's table `inner`."""
+    """The moderation categories in the message, or else in `inner`, Azure's filter results."""
     match = re.search(r"(?:safety_violations|categories)\s*[=:]\s*\[([^\]]*)\]", message)
     if match:
         return [word.strip(" '\"") for word in match[1].split(",") if word.strip(" '\"")]

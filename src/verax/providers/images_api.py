@@ -50,8 +50,8 @@ class Client:
     """Sends requests to one service.
 
     Attributes:
-        gateway: the service's entry in the catalog.
-        known: the models by name, with the service's own shutdown dates.
+        gateway, transport: the service's entry in the catalog, and the HTTP client.
+        known: name -> model, with the service's own shutdown dates.
         limits: limits of one request, such as the most pictures.
         today: models with a shutdown date up to this day are not used.
         deployment: the name that the service has for the model, "" to use the catalog's name.
@@ -77,8 +77,8 @@ class Client:
         return str(self.transport.base_url)
 
     def model(self, name: str) -> Model:
-        """The model of this name. If the catalog lacks it, a placeholder if the service has models
-        of its own, else UnknownNameError. Raises InputError if the model was shut down."""
+        """The model of this name; a placeholder if the catalog lacks it but the service may have
+        it. Raises UnknownNameError for another name, InputError if the model was shut down."""
         try:
             model = find(self.known, name, today=self.today)
         except UnknownNameError:
@@ -109,13 +109,13 @@ class Client:
         if not self.ready:
             names = " or ".join(self.gateway.keys)
             raise SettingsError(
-                f"no key for {self.gateway.name} was found; set the variable {names}, or with the "
-                f"extra keyring store the key: keyring set verax {self.gateway.keys[0]}"
+                f"no key for {self.gateway.name} was found; set the variable {names}, or install "
+                f"verax[keyring] and store the key: keyring set verax {self.gateway.keys[0]}"
             )
 
     def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
-        """Send a request and return the answer; `keep` stores it first. If the service rejects
-        streaming, sends the request again without. Raises ProviderError: its class says why."""
+        """Send a request and return the answer, which `keep` stores first. Streaming is left out if
+        the service rejects it. The class of a ProviderError says if it may have been billed."""
         self.require_key()
         try:
             return self._ask(request, keep)
@@ -183,7 +183,7 @@ class Client:
                 yield f"a probe on {probed.get('asked')} found that {what} was {verdict}"
 
     def _streamed(self, request: R, model: Model) -> R:
-        """The request, with streaming if `stream` is "always", or "auto" for a long call."""
+        """The request, with streaming if `stream` is "always", or is "auto" and the call long."""
         if request.stream or request.n > 1 or self.stream == "never":
             return request
         if self.stream == "auto" and not _is_long(request, model):
@@ -278,14 +278,14 @@ PROBES = "probes.json"  # service -> model -> feature -> finding
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
-    """What is stored about a service in the file `home`/`name`: shutdown dates or results of tests;
-    {} if nothing is stored."""
+    """What the file `home`/`name` says about a service: model -> shutdown date, or model -> results
+    of `verax probe`; {} if it says nothing."""
     facts = _all_facts(home / name).get(service, {})
     return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
-    """Store the shutdown dates, or the results of tests, of a service in the file `home`/`name`."""
+    """Store `value`, shutdown dates or results of `verax probe`, in the file `home`/`name`."""
     with writing(home):
         write_whole(
             home / name, json.dumps(_all_facts(home / name) | {service: value}, indent=2).encode()

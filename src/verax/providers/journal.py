@@ -156,7 +156,7 @@ class Journal:
         return self._with_bill(answer, call.fingerprint, keep.short)
 
     def _answer(self, request: Request, fetch: Fetch | None) -> ImagesAnswer:
-        """The stored answer to a request that has a record."""
+        """The stored answer to a request; `fetch` downloads linked pictures not stored yet."""
         last = self.records.last(request.fingerprint())
         if last is None:
             raise ProviderError("another process removed the record of this call; try again")

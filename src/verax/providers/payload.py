@@ -62,8 +62,8 @@ def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
     if not sources:
         raise ProviderError(
             wrong
-            or "expected a picture or a link in each entry of the answer, got an entry "
-            "without; the journal keeps the answer; to find it, run: verax journal list"
+            or "expected a picture or a link in each entry of the answer, got none in one of them; "
+            "the journal keeps the answer; to find it, run: verax journal list"
         )
     return sources
 

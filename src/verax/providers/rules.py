@@ -81,7 +81,7 @@ def _check_route(request: Request, gateway: Gateway) -> None:
 
 def _without_refused(request: R, model: Model, gateway: Gateway) -> tuple[R, tuple[str, ...]]:
     """The request without the optional fields that are refused, and a sentence for each of these.
-    Raises InputError if a field is refused that is not optional."""
+    Raises InputError if a refused field is not optional."""
     notices: list[str] = []
     dropped: dict[str, Any] = {}
     for name in _CHOOSABLE:
@@ -125,7 +125,7 @@ def _check_numbers(request: Request, limits: ModelLimits) -> None:
     if request.partial_images is not None and not request.stream:
         raise InputError("partial_images: only streamed answers have previews; set stream as well")
     if request.stream and request.n > 1:
-        raise InputError(f"n: expected 1 with stream, got {request.n}; set n = 1, or unset stream")
+        raise InputError(f"n: a streamed answer has one picture, got n = {request.n}; set n = 1")
 
 
 def _in_range(name: str, value: int | None, low: int, high: int) -> None:
@@ -147,7 +147,9 @@ def _check_format(request: Request) -> None:
     if request.output_format in ("gif", "svg"):
         raise InputError(f"output_format: expected png, jpeg or webp, got {request.output_format}")
     if request.output_compression is not None and request.output_format not in ("jpeg", "webp"):
-        raise InputError("output_compression: only jpeg and webp have it; set output_format so")
+        raise InputError(
+            "output_compression: only jpeg and webp have it; set output_format to jpeg or webp"
+        )
     if request.background == "transparent" and request.output_format == "jpeg":
         raise InputError("background: jpeg has no transparency; set output_format to png or webp")
 
@@ -287,8 +289,8 @@ def _legal(sizes: Sizes) -> list[Size]:
 def _off(size: Size, ratio: float, pixels: int, tolerance: float = 0.005) -> float:
     """The distance of a size from an aspect ratio and a number of pixels; 0 if it has both exactly.
 
-    It is the sum of two absolute values of logarithms: that of the factor by which the ratio is
-    wrong, divided by `tolerance`, and that of the factor by which the number of pixels is wrong.
+    It is |ln(a)| / `tolerance` + |ln(b)|, where a is the factor by which the ratio is wrong, and b
+    the factor by which the number of pixels is wrong.
     """
     off = abs(math.log(size[0] / size[1] / ratio)) / tolerance
     return off + abs(math.log(size[0] * size[1] / pixels))

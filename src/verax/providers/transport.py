@@ -268,7 +268,9 @@ class Transport:
             ) from None
         except (httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as exc:
             why = self.redacted(str(exc)) + connection_hint(self.base_url, "")
-            raise ProviderRejected(f"{where}: {why}; nothing was sent") from None
+            raise ProviderRejected(
+                f"{where}: {why}; nothing was sent; check the base URL and the proxy"
+            ) from None
         except httpx2.HTTPError as exc:
             why = f"{type(exc).__name__}: {self.redacted(str(exc))}".rstrip(": ")
             if paid:
