@@ -134,7 +134,7 @@ def figures(registration: Registration) -> dict[str, Any]:
 
 
 def seen_box(valid: Plane) -> Box:
-    """The largest axis-parallel rectangle of the photo that the edit covers completely.
+    """The largest rectangle (left, top, right, bottom) that the edit covers completely.
 
     `valid` (H, W) is the fraction of each photo pixel that the edit covers. The rectangle is
     searched in a reduced mask, whose cells count only if all their pixels are covered.

@@ -151,14 +151,14 @@ def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[s
 def weighted_quantiles(
     values: NDArray[np.float64], share: NDArray[np.float64], levels: tuple[float, ...]
 ) -> list[float]:
-    """The quantiles of `values` at `levels` (in [0, 1]); `share` has the values' weights, sum 1."""
+    """Quantiles of `values` at `levels` (each in [0, 1]), weighted by `share`, which sums to 1."""
     order = np.argsort(values)
     reached = np.cumsum(share[order]) - share[order] / 2
     return [float(v) for v in np.interp(levels, reached, values[order])]
 
 
 def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
-    """Count the changed objects by kind, and sum up their area; returns entries by name."""
+    """Count the changed objects by kind ("objects_moved" and so on), and sum up their area."""
     kinds = [change.kind for change in changed]
     entries = {f"objects_{k}": Entry(kinds.count(k), "count") for k in KINDS}
     more = kinds.count("appeared") - kinds.count("vanished")
@@ -183,11 +183,11 @@ def _drift(classes: Mapping[str, float]) -> float:
 def drift_classes(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> dict[str, float]:
-    """How much the generator changed, by class of deviation: the numbers that make up the drift.
+    """Measure how much the generator changed, by class of deviation; the drift sums this up.
 
-    The classes are the keys of DRIFT, such as "geometry" and "objects"; those that cannot be
-    measured are absent. `geometry` is the homography, or the reason (str) why none could be fitted.
-    `size` is the photo's (width, height).
+    The classes are "framing", "geometry", "motion", "edges", "structure", "objects" and "scene";
+    what cannot be measured is left out. `geometry` is the homography, or the reason (str) why none
+    could be fitted; `size` is the photo's (width, height).
     """
     diagonal = float(np.hypot(*size))
     values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
@@ -244,7 +244,8 @@ def ladder(look: Look, reference: Image) -> Ladder:
     """Score the generated picture against the ground truth, after more and more corrections.
 
     The corrections undo, one after another, the deviation in size and proportions, in geometry, and
-    in colour. `reference` is the ground truth, (H, W, 3), of the photo's size.
+    in colour. `look` has the photo and the generated picture, registered. `reference` is the ground
+    truth, (H, W, 3), of the photo's size.
     """
     check_image(reference, name="reference")
     photo, generated = look.photo, look.generated

@@ -1,7 +1,7 @@
 """Find the blocks of the photo in the generated picture, and measure how far each one moved.
 
 The registration gives the approximate place of each photo pixel. Dense Lucas-Kanade steps on
-channels of gradient orientation then measure the displacement of each block that remains.
+channels of gradient orientation then measure how far each block still is from there.
 
 Displacements are in photo px and point from the place in the photo to that in the generated
 picture.
@@ -117,8 +117,8 @@ def find_blocks(
         residual: displacement that remains after `registration`.
         base: matrix from generated to photo px that undoes only the change of size and proportions;
             displacements are measured relative to it.
-        usual_only: drop blocks that agree clearly less than most: false matches, if the
-            registration is final; before, they may be true.
+        usual_only: drop blocks that agree clearly less than most. For the final registration such
+            blocks are false matches; while it is still being refined, they may be true.
     """
     width, height = photo
     size = residual.weight.shape[1], residual.weight.shape[0]
@@ -145,8 +145,7 @@ def find_blocks(
 
 
 def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
-    """(N,) share of the photo's blocks that each found block represents; sums to 1 if there are
-    any.
+    """(N,) share of the photo's blocks that each found block represents; the sum is 1 (or 0).
 
     Each block of the photo, at `centres`, is represented by the nearest found block, at `points`,
     and takes its displacement `moved`. Blocks far from every found block are not counted, nor those
@@ -164,10 +163,10 @@ def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size)
 
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
-    """(N, 2) where the content at `points` (N, 2), photo px, is in the generated picture.
+    """Find where the content at `points` of the photo is in the generated picture: (N, 2).
 
-    `rest` (N, 2) is the displacement in photo px that remains there after `registration`. The
-    matrix `base` converts the result from px of the generated picture, for instance to photo px.
+    `rest` (N, 2) is the displacement of the points that `registration` does not explain; both are
+    in photo px. The result is mapped by `base`, for instance from generated to photo px.
     """
     lookup = points + rest
     if registration.field is not None:
@@ -232,7 +231,7 @@ def _determined_motion(channels: Map) -> Map:
 def chance_coherence(photo: Image, warped: Warped) -> float:
     """The local correlation (0 to 1) that unrelated pictures exceed by chance in 5 % of places.
 
-    It is measured between the photo and the mirrored `warped`, the generated picture on its grid.
+    It is measured between the photo and `warped`, the registered generated picture, mirrored.
     """
     mirrored = np.ascontiguousarray(warped.pixels[:, ::-1])
     _, agreed, _ = _settle(_channels(photo), _channels(mirrored), np.ones_like(warped.valid))
@@ -270,7 +269,7 @@ def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
 def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
     """One Lucas-Kanade step in Gaussian windows of sigma `window`: (h, w, 2) px to add to the flow.
 
-    `moved` is the second picture, displaced by the flow so far; `weight` (h, w) is for each pixel.
+    `moved` is the second picture, displaced by the flow so far; `weight` (h, w) weights the pixels.
     """
     gx, gy = (
         cv2.Sobel(first, cv2.CV_32F, *axes, scale=1 / 16)

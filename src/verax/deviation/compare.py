@@ -179,7 +179,7 @@ def _rng() -> np.random.Generator:
 
 
 def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
-    """Replace the local field by one that aligns all content, even where its motion is uncertain.
+    """Give the registration a local field that aligns all content, even with uncertain motion.
 
     Without this alignment, displaced structure would count as changed structure. `reduced` is the
     photo at reduced size, `size` the (width, height) of the full photo.

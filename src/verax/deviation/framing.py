@@ -91,8 +91,8 @@ def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global |
 
 
 def at_rest(matrix: Matrix, size: Size) -> Matrix:
-    """The matrix, or the identity if the matrix moves each corner of the photo by less than 0.02
-    px."""
+    """The identity if `matrix` moves each corner of the photo by less than 0.02 px; else
+    `matrix`."""
     apart = np.linalg.norm(map_points(matrix, corners(size)) - corners(size), axis=1).max()
     return np.eye(3) if apart < REST_PX else matrix
 
@@ -134,8 +134,7 @@ def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
 
 
 def residual_of(blocks: Blocks, matrix: Matrix) -> Floats:
-    """(N, 2) displacement of each block, photo px, that the homography `matrix` does not
-    explain."""
+    """(N, 2) displacement of each block, photo px, that the homography does not explain."""
     there = map_points(matrix, blocks.points)
     return np.asarray(blocks.points + blocks.moved - there, np.float64)
 
@@ -202,9 +201,10 @@ def bars_share(image: Image) -> float:
 def framing_entries(
     photo: Image, generated: Image, registration: Registration, kind: str
 ) -> dict[str, Entry]:
-    """Measure the framing: the sizes, and how much was cut off or added; returns entries by name.
+    """Measure the framing: both sizes, and how much was cut off or added, such as "hidden_share".
 
-    `kind` is the generator's change of size and proportions, such as "crop".
+    `kind` is the generator's change of size and proportions, such as "crop". Returns entries by
+    name.
     """
     ours, theirs = size_of(photo), size_of(generated)
     entries = {
@@ -278,9 +278,9 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
 
 
 def _bounds(samples: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
-    """(2, 8) the 2.5 % and 97.5 % quantiles, over the homographies `samples`, of 8 numbers.
+    """(2, 8) the 2.5 % and 97.5 % quantiles, over the homographies `samples`, of eight numbers.
 
-    These are shift, scale, rotation, shear and perspective, in the order of `geometry_entries`.
+    These are shift x and y, scale x and y, rotation, shear, and perspective x and y.
     """
     values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in samples])
     return np.asarray(np.quantile(values, (0.025, 0.975), axis=0), np.float64)

@@ -140,7 +140,7 @@ def _text_width(text: str) -> int:
 
 
 def _labelled(picture: Levels, text: str, box: tuple[int, int, int, int], colour: Colour) -> None:
-    """Draw a box (left, top, right, bottom), px, and beside it the text on a ground of that
+    """Draw a box (left, top, right, bottom), and the text beside it on a patch of the same
     colour."""
     left, top, right, bottom = box
     cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)

@@ -64,7 +64,8 @@ class Regions:
 
 
 def changed_regions(pair: AlignedPair) -> Regions:
-    """Find the regions that differ more than light, colour and a misplacement by 2 px explain."""
+    """Find the regions whose change neither light and colour nor a misplacement by 2 px
+    explains."""
     scale = min(1.0, SIDE_PX / max(pair.overlap.shape))
     size = (round(pair.overlap.shape[1] * scale), round(pair.overlap.shape[0] * scale))
     photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
@@ -91,7 +92,7 @@ def _apart(one: Map, other: Map) -> Map:
 
 
 def _beyond(one: Map, other: Map) -> Map:
-    """(h, w, 3) how far each value of `one` is outside the range of `other` within 2 px around."""
+    """(h, w, 3) how far each value of `one` lies outside the values of `other` within 2 px."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * TOLERANCE_PX + 1,) * 2)
     above = one - cv2.dilate(other, kernel)
     below = cv2.erode(other, kernel) - one

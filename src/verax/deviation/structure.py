@@ -247,8 +247,9 @@ def _unsupported(
 
 
 def _entry(counts: tuple[float, float, int], note: str) -> Entry:
-    """The share of edge pixels that have no counterpart, from the three counts of `_unsupported`.
-    If there are too few edge pixels, the entry has the note instead of a value."""
+    """The share of edge pixels without a counterpart. `counts` are those without, those that would
+    be without in an unrelated picture, and all; if these are too few, the entry has only the
+    note."""
     missing, decidable, count = counts
     if count < MIN_EDGES or decidable < 0.1 * count:
         return unknown("share", note)

@@ -215,9 +215,10 @@ def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, P
 def alike(
     own: Plane, its: Plane, inside: Plane, scales: tuple[float, float], noise: float
 ) -> float | None:
-    """Correlation of two faces in one octave, at the best small shift, corrected for noise.
+    """Correlation of two faces in one octave (frequency band), corrected for the photo's noise.
 
-    None if the photo's octave is too faint or too noisy.
+    The faces are compared at the best small shift. None if the photo's octave is too faint or too
+    noisy.
 
     Args:
         own, its: (h, w) luma of the face in the photo and in the other picture.
@@ -250,7 +251,8 @@ def octave(plane: Plane, sigma: float) -> Plane:
 
 
 def through(sigma: float) -> float:
-    """Share of the variance of white noise that remains in a band between blurs of s and 2 s px."""
+    """Share of the variance of white noise that is left between blurs of `sigma` and 2 `sigma`
+    px."""
     # blurring by sigma s leaves 1 / (4 pi s^2); the product of blurs by s and 2 s counts as a blur
     # by sqrt((s^2 + 4 s^2) / 2)
     return (1 + 1 / 4 - 2 * 2 / 5) / (4 * np.pi * sigma**2)

@@ -180,9 +180,6 @@ def _lookups(
 
 
 def _depth(position: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Distance in px of each position from the nearer end pixel's centre, along a side of `length`
-    px.
-
-    It is negative outside.
-    """
+    """Distance in px of each position from the centre of the nearer end pixel of a side of `length`
+    px; negative outside."""
     return np.asarray(np.minimum(position, length - 1 - position), np.float32)

@@ -84,9 +84,9 @@ class Canvas:
 def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
     """Choose the canvas for a photo of this size in px, within the size rules of a model.
 
-    The photo is placed at the smallest integer scale that the rules allow; if there is none, at
-    nearly the largest scale with the least padding. Raises InputError if no allowed canvas fits, or
-    if the photo would fill less than 1/32 of it.
+    The photo is placed at the smallest integer scale that the rules allow; if there is none, at the
+    one with the least padding among the largest scales. Raises InputError if no allowed canvas
+    fits, or if the photo would fill less than 1/32 of it.
     """
     if width < 1 or height < 1:
         raise InputError(
@@ -142,7 +142,7 @@ def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
 
 
 def _lattice(inner: tuple[int, int], rules: Sizes) -> tuple[int, int]:
-    """The smallest canvas (width, height) around `inner` that has allowed sides and proportions.
+    """The smallest allowed canvas (width, height) for a photo that is resized to `inner`.
 
     Its sides are multiples of `rules.multiple`, and its aspect ratio is at most `rules.max_ratio`.
     """

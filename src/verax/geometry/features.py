@@ -37,6 +37,8 @@ def log_luminance(plane: Plane, size: Size) -> Plane:
 def orientation(plane: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Channels:
     """The four orientation channels (H, W, 4) of a log-luminance plane (H, W), each of zero mean.
 
+    They are cos 2t, sin 2t, cos 4t and sin 4t of the gradient's direction t, times its strength.
+
     Args:
         window: sigma in px of the neighbourhood to which gradient strength is relative.
         smooth: sigma in px of the final blur; the more blur, the larger the displacements that a
@@ -89,8 +91,8 @@ def coherence_of(products: Sequence[Plane], window: float) -> Plane:
 
 
 def correlation(one: Channels, other: Channels, valid: Plane) -> float:
-    """Correlation in [-1, 1] of two channel maps over the whole picture; `valid` (H, W) has
-    weights."""
+    """Correlation in [-1, 1] of two channel maps over the whole picture, each pixel weighted by
+    `valid` (H, W)."""
     weight = valid[..., None]
     weighted = one * weight
     norm = float((weighted * one).sum()) * float((other * weight * other).sum())

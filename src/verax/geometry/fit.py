@@ -61,7 +61,7 @@ class Fit:
 
     Attributes:
         matrix: px of the reduced prior to px of the reduced photo.
-        score: correlation of the orientation channels at a long side of 384 px, at most 1.
+        score: correlation of edge orientations at a long side of 384 px, at most 1.
         view: photo and prior warped by `matrix`, at a long side of 192 px.
         p_value: probability that a picture of another scene fits as well.
         upright: whether the prior fits the photo better than the mirrored or rotated photo.

@@ -187,7 +187,7 @@ class _Moments:
     """Computes sums over samples of a plane times x^i y^j, for the normal equations of a fit.
 
     Attributes:
-        x, y: powers 0 to 4 of the x of each column, and of the y of each row.
+        x, y: (W, 5) and (H, 5) powers 0 to 4 of each column's x, and of each row's y.
         unit: matrix from px to the coordinates x and y, which are -1 to 1 along the longer side.
     """
 

@@ -86,7 +86,7 @@ class Frame:
     Attributes:
         evidence: agreement, as a multiple of the agreement that is reached by chance.
         turned: the same for the photo mirrored, upside down, and rotated by 180 degrees.
-        strengths: all four, upright first, without limiting the part of each frequency band to 10.
+        strengths: the same for all four, upright first, but no feature's part is limited to 10.
         matrix: prior px to photo px.
     """
 
@@ -170,8 +170,9 @@ def _placed(
 ) -> Frame:
     """Test the placement `matrix` (prior px to photo px) and small shifts around it.
 
-    `views` are the Fourier transforms, padded to `room` (rows, columns), of the four photo views
-    for each measure; `sizes` are the (width, height) of the photo and of its small copy.
+    `views` has for each feature the Fourier transforms, padded to `room` (rows, columns), of the
+    photo upright, mirrored, upside down and rotated. `sizes` are the (width, height) of the photo
+    and of its small copy.
     """
     small = sizes[1]
     warped, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
@@ -247,7 +248,7 @@ def search(
 
     Args:
         photo, prior: log-luminance planes, reduced to a long side of 96 px (photo) and 192 (prior).
-        sizes: (width, height) of the full photo and prior, for hypothesis and result.
+        sizes: (width, height) of the full photo and prior, to which hypothesis and result refer.
     """
     height, width = photo.shape
     plain = (
