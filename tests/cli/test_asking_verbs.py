@@ -273,9 +273,9 @@ def test_bad_input_is_a_clear_error_before_anything_is_sent(at_service, photo, a
     [
         (("",), "empty"),
         (("x" * 33_000,), "33,000"),
-        (("a", "--size", "1000x1000"), "nearest legal size is 1008x1008"),
+        (("a", "--size", "1000x1000"), "nearest size that it accepts is 1008x1008"),
         (("a", "--size", "1024x1024", "--aspect", "1:1"), "got both"),
-        (("a", "--aspect", "9:1"), "at most 3:1"),
+        (("a", "--aspect", "9:1"), "at most 3 times"),
         (("a", "--aspect", "wide"), "16:9"),
     ],
 )
