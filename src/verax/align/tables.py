@@ -131,7 +131,7 @@ class EditPair:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns or folders of photo and edit; "": common names are tried."""
+    """Names of the columns or folders of photo and edit; "": usual ones like "input" are tried."""
 
     photo: str = ""
     edited: str = ""

@@ -152,7 +152,7 @@ class Deviation:
     def record(self) -> dict[str, Any]:
         """The deviation as a JSON object.
 
-        Values of entries are at the top level (null if unknown), units and the like in "entries".
+        The value of each entry is at the top level (null if unknown), its unit etc. in "entries".
         """
         return {
             "placed": self.placed,

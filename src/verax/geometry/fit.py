@@ -241,7 +241,7 @@ def evidence(
     It is about 3 for pictures of different scenes and above 7 for most pictures of one scene.
 
     Args:
-        placement: result of the search, also for the mirrored and rotated photo, as a control.
+        placement: result of the search, with scores of the mirrored and rotated photo as controls.
         distinct: correlation divided by the one reached by chance, at long sides of 192 and 384 px.
         score: correlation at a long side of 384 px; below 0.25 for pictures of different scenes.
         overlap: fraction of the photo that the prior covers; near 1 for most pairs of one scene.

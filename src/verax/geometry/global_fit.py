@@ -241,12 +241,13 @@ Powers = tuple[tuple[int, int] | None, ...]
 
 
 def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np.float64]:
-    """(8, 8) part of the normal matrix: for each pair of parameters, one of the sums.
+    """(8, 8) part of the normal matrix, which takes one of `sums` for each pair of parameters.
 
     Args:
         sums: element [j, i] is the sum of a plane times x^i y^j.
-        one: powers (i, j) of the parameter of each row; None: the parameter has no part in it.
-        other: the same for the parameter of each column; the powers of row and column are added.
+        one: for each row's parameter, the powers (i, j) of x and y by which it moves a pixel; None:
+            the parameter does not move pixels along this axis.
+        other: the same for each column's parameter; the powers of row and column are added.
     """
     return np.array(
         [
@@ -259,8 +260,7 @@ def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np
 def _slope(channels: Channels) -> tuple[Channels, Channels]:
     """Half the gradient of the channels, along x and along y.
 
-    A Gauss-Newton step adds the halves of photo and prior: with the mean gradient of both, the fit
-    converges faster.
+    Photo and prior each give half: with the mean of both gradients, the fit converges faster.
     """
     across, down = (
         cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 16) for axes in ((1, 0), (0, 1))

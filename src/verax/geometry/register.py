@@ -215,7 +215,7 @@ def _is_flat(plane: Plane) -> bool:
 
 
 def apply(registration: Registration, prior: Image, *, size: tuple[int, int]) -> Warped:
-    """Warp the prior to the photo's grid, whose `size` is (width, height)."""
+    """Warp the prior to the photo's grid as `registration` says; `size` is its (width, height)."""
     check_image(prior, name="prior")
     return Warped(*warp(prior, registration.matrix, registration.field, size))
 
