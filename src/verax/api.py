@@ -1,5 +1,5 @@
-"""The public functions of `verax`. They accept pictures in every form and call the other
-packages."""
+"""The public functions of `verax`. They accept pictures as paths, bytes, PIL pictures, arrays or
+photos, and call the other packages."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,17 +22,18 @@ DEFAULT_METRICS = ("psnr", "ssim")
 
 
 def open(picture: "Picture") -> Photo:
-    """Open a picture: pixels under the image contract, and what is needed to save it again.
+    """Open a picture: its pixels in one fixed form, and what is needed to save it again.
 
     Parameters
     ----------
     picture : path, bytes, PIL picture, array or Photo
-        An array is (H, W), (H, W, 3) or (H, W, 4): uint8, uint16, or float in [0, 1].
+        An array is (H, W), (H, W, 3) or (H, W, 4) with alpha: uint8, uint16, or float in [0, 1].
 
     Returns
     -------
     Photo
-        `pixels` is (H, W, 3) float32 sRGB in [0, 1], upright.
+        `pixels` is (H, W, 3) float32 sRGB in [0, 1], upright; bit depth, alpha, colour profile and
+        metadata are kept beside it.
 
     Raises
     ------
@@ -65,9 +66,9 @@ def save(
     like
         A photo whose bit depth, alpha, colour profile and metadata the file gets.
     drop_gps
-        Do not write the place where the photo was taken.
+        Leave the place where the photo was taken out of the metadata.
     quality
-        Of JPEG, AVIF and HEIC files, 1 to 100.
+        Quality of JPEG, AVIF and HEIC files, 1 to 100 (best).
 
     Raises
     ------
@@ -94,8 +95,8 @@ def register(photo: "Picture", prior: "Picture") -> Registration:
     Returns
     -------
     Registration
-        `matrix` maps prior px to photo px; points are (x, y), the centre of the top-left pixel is
-        (0, 0).
+        `placed` is "exactly", "roughly", "undecided" or "not" (another scene). `matrix` maps prior
+        px to photo px; points are (x, y), the centre of the top-left pixel is (0, 0).
 
     Raises
     ------
@@ -140,13 +141,13 @@ def measure(
     photo, generated : path, bytes, PIL picture, array or Photo
         At least 16 px on each side, of any two sizes.
     registration
-        Of `generated` on `photo`; computed if it is not given.
+        The result of `verax.register(photo, generated)`; computed if it is not given.
 
     Returns
     -------
     Deviation
         `drift` is from 0 (nothing changed) to 100 (another scene); `sentences()` says it in words;
-        `entries` holds every number with its unit and interval.
+        `entries` holds every measured number with its unit and confidence interval.
 
     Raises
     ------
@@ -170,14 +171,14 @@ def score(
     restored, reference : path, bytes, PIL picture, array or Photo
         Two pictures of one size. Metrics without a reference need only the first.
     metrics
-        Names that `verax names metrics` lists.
+        Names that the command `verax metrics` lists.
     protocol
-        The channel that is compared, and the border that is left out.
+        Which channel is compared ("rgb" or "y"), and how many px of border are left out.
 
     Returns
     -------
     tuple of Score
-        In the order of `metrics`; each holds its value and its protocol.
+        In the order of `metrics`; each holds its value, its unit and how it was computed.
 
     Raises
     ------

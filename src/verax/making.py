@@ -1,7 +1,7 @@
 """Makes a restoration file: reads, restores, writes, marks, signs.
 
-The command line, the worker of the API and that of the page all call `make`. It imports the
-networks itself, so that an `Order` is created fast.
+The command line, the server's API and its page all call `make`. Only `make` imports the networks,
+so that an `Order` can be created fast.
 """
 
 from collections.abc import Iterator
@@ -32,22 +32,22 @@ class Order:
 
     Attributes:
         output: file to write; its suffix sets the format.
-        task: what the generator was told to do, a key of the prompt catalog; "": concluded from the
-            pair.
-        quality: of JPEG and WebP, 1 to 100.
-        max_pixels: limit for the photo and the prior.
+        restorer: method to restore without a prior: a name, a weights file, or "auto".
+        fidelity: at 1, only light and what the photo confirms are taken from the prior; at 0, all.
+        task: the fault that the generator was told to correct, such as "dehaze"; "": detected.
+        quality: of JPEG, AVIF and HEIC files, 1 to 100 (best).
+        max_pixels: largest number of pixels that the photo, and the prior, may have.
         system: name of the model that made the prior, "" if unknown.
-        size: (width, height) of the file, None for the photo's. The restoration is scaled to fit
-        in,
-            with the prior's detail if it is enlarged, and padded by reflection.
+        size: (width, height) of the result; the restoration is scaled to fit into it, and the
+            margins are padded by reflection. None: the photo's size.
         accept_prior: use the prior even if it cannot be verified that it shows the photo's scene.
         drop_gps: remove the place where the photo was taken.
         only: mask picture, white where the photo may change; other pixels stay exactly as they are.
         mask: mask picture, white where the photo is damaged; it is filled from the prior there.
-        scale: "2", "3", "4" or "prior", for a larger result; "": the photo's size.
+        scale: how many times to enlarge: "2", "3", "4", or "prior" for the prior's size; "": not.
         exposure: stops by which to brighten the result, or darken it if negative.
         salvage: accept a truncated photo; a prior fills the missing rest.
-        prior_source: the file that the service returned, which provenance names instead of `prior`.
+        prior_source: the file from the service, if `prior` was made from it; for provenance.
         photo_name, prior_name: names for provenance and messages; "": the names of the files.
     """
 
@@ -75,9 +75,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A decoded picture, and its file, which provenance needs.
+    """A decoded picture, and the bytes and name of its file, which provenance needs.
 
-    `missing` (H, W) is 1 where a truncated file has no pixels; None for a complete file.
+    `missing` (H, W) is 1 where a truncated file has no pixels, else 0; None for a complete file.
     """
 
     photo: Photo
@@ -90,8 +90,8 @@ class Made:
     """A restoration that was written.
 
     Attributes:
-        lost: what the files of photo and prior held and the written file does not, in words.
-        statement: a file beside the result that lists `lost`; None if there was no need for it.
+        lost: sentences on parts of the input files that the written file does not have.
+        statement: file beside the result that states its origin; None if none was needed.
     """
 
     restoration: "Restoration"
@@ -100,7 +100,7 @@ class Made:
     statement: Path | None = None
 
     def record(self) -> dict[str, Any]:
-        """The restoration as a JSON object, with `lost` among its notes and as "not_kept"."""
+        """The restoration as JSON; `lost` is added to its "notes", and is the list "not_kept"."""
         record = self.restoration.record()
         record["not_kept"] = [line.removeprefix(not_kept("")) for line in self.lost]
         return {**record, "notes": [*record["notes"], *self.lost]}
@@ -108,7 +108,8 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The provenance of a written file: the photo, the prior, the model, the signing key."""
+    """The provenance of a written file: the photo, the prior (None: not used), the model that made
+    it (`system`, "" if unknown), and what signs the file (None: it is not signed)."""
 
     photo: Opened
     prior: SourceFile | None = None
@@ -117,7 +118,7 @@ class Origin:
 
 
 def _check_no_source(order: Order) -> None:
-    """Raises InputError if the result would replace one of its sources."""
+    """Raises InputError if the result would replace the photo, the prior or a mask."""
     for source in (order.photo, order.prior, order.only, order.mask):
         if source is None or not source.exists() or not order.output.exists():
             continue
@@ -137,9 +138,9 @@ def make(
 ) -> Made:
     """Read the files of an order, restore the photo, and write the marked and signed result.
 
-    `photo`, `prior`, `registration`: used instead of the order's files if they are known already.
-    Raises ImageReadError if a file is not a picture, InputError if the result would replace a
-    source, OutputError if it cannot be written or signed.
+    `photo`, `prior`, `registration`: None if still to be read or computed. Without `credentials`
+    the result is not signed. Raises ImageReadError if a file is not a picture, InputError if the
+    result would replace a source, OutputError if it cannot be written or signed.
     """
     from verax import pipeline
 
@@ -183,8 +184,8 @@ def enough_memory(photo: Photo) -> Iterator[None]:
 
 
 def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
-    """Two masks (H, W): where the photo may change, and where it is damaged, that is, masked or
-    missing in its file. None stands for everywhere, and for nowhere."""
+    """(only, mask), both (H, W): where the photo may change (None: everywhere), and where it is
+    damaged (None: nowhere), by the user's mask or because its file is truncated."""
     from verax.prints.holes import mask_of
 
     only, mask = (
@@ -197,8 +198,8 @@ def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
 
 
 def prior_of(order: Order) -> Opened | None:
-    """The prior of an order, with the file for provenance; None if the order has no prior. Raises
-    ImageReadError if it is not a picture."""
+    """The prior of an order, with the file that provenance names; None if the order has no prior.
+    Raises ImageReadError if it is not a picture."""
     if order.prior is None:
         return None
     prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
@@ -209,7 +210,7 @@ def prior_of(order: Order) -> Opened | None:
 
 
 def scale_for(size: tuple[int, int] | None, photo: Photo) -> str:
-    """The scale at which to restore a photo for a larger `size`; "" if it is not larger."""
+    """How many times to enlarge a photo so that it fills `size`: "2", "3", "4", or "" for not."""
     from verax.prints.enlarge import FACTORS, MAX_PIXELS
 
     if size is None:
@@ -222,7 +223,7 @@ def scale_for(size: tuple[int, int] | None, photo: Photo) -> str:
 
 
 def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
-    """The picture scaled to fit into a size, centred and padded by reflection."""
+    """The picture scaled to fit into (width, height), centred, its margins padded by reflection."""
     from verax.catalog.models import Sizes
     from verax.geometry import canvas
 
@@ -233,7 +234,8 @@ def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
 def opened(
     path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS, salvage: bool = False
 ) -> Opened:
-    """The picture in a file, which is read once. Raises ImageReadError if it is not a picture."""
+    """The picture in a file, with the file's bytes; `salvage` accepts a truncated file. Raises
+    ImageReadError if it is no picture."""
     data = images.read_bytes(path)
     if salvage:
         photo, missing = images.salvage(data, name=str(path), max_pixels=max_pixels)
@@ -254,8 +256,9 @@ def write(
 ) -> tuple[tuple[str, ...], Path | None]:
     """Write pixels with the photo's metadata and their provenance, signed if there are credentials.
 
-    Returns `lost` and `statement` as in `Made`. Pixels of another size than the photo's get its
-    metadata only if `framed` says that they show the same frame.
+    Returns (lost, statement): sentences on parts of the photo's file that the written one lacks,
+    and the file beside it that states its origin, or None. Pixels of another size than the photo's
+    get its metadata only if `framed` says that they show exactly the photo's frame.
     """
     from verax.prints.enlarge import with_alpha_of
 
@@ -276,12 +279,12 @@ def write(
 
 
 def not_kept(what: str) -> str:
-    """The note that says that the result does not hold a part of the photo's file."""
+    """The note that the result lacks `what`, a part of the photo's file."""
     return f"not kept: {what}"
 
 
 def credentials_of(settings: Settings) -> Credentials | None:
-    """The checked signing credentials; None if not set.
+    """The certificate and key that sign results, checked; None if the settings name none.
 
     Raises SettingsError if only one of certificate and key is set, or they do not match.
     """

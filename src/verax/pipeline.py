@@ -1,4 +1,4 @@
-"""Restores a photo: `restore` calls registration, base, fusion and all that belongs to them."""
+"""Restores a photo: `restore` calls registration, base, fusion and all steps around them."""
 
 import time
 from collections.abc import Callable
@@ -61,20 +61,20 @@ def restore(
     Parameters
     ----------
     photo, prior : path, bytes, PIL picture, array or Photo, at least 16 px on each side
-    restorer : the method for the base: a name of `verax names restorers`, a weights file, or "auto"
-    fidelity : from 1 (only what the photo confirms, and light) to 0 (the registered prior itself)
-    task : the fault to correct, such as "dehaze"; "": detected from the pair
+    restorer : method to restore without prior: name in `verax names restorers`, or weights file
+    fidelity : at 1, only light and what the photo confirms are taken from the prior; at 0, all
+    task : the fault to correct, such as "dehaze"; "": detected
     accept_prior : use the prior even if it cannot be verified that it shows the same scene
-    registration : of this prior on this photo, if `verax.register` was called before
+    registration : result of `verax.register(photo, prior)`; computed if it is not given
     mask : picture of the photo's size, white where the photo is damaged: filled from the prior
-    only : picture of the photo's size, white where the photo may change; the rest stays bit for bit
-    scale : "2", "3", "4" or "prior" (the prior's size) for a `larger` copy of the result; "": none
-    exposure : stops by which to brighten the result, or darken it: -4 to 4
+    only : picture of the photo's size, white where the photo may change; the rest stays as it is
+    scale : "2", "3", "4" or "prior" (the prior's size): also enlarge the result; "": do not
+    exposure : stops by which to brighten the result: -4 (darken) to 4
 
     Returns
     -------
     Restoration
-        `pixels` on the photo's own grid, the trust map, the registration, and `save(path)`.
+        `pixels` on the photo's grid, `trust` (trust map), `registration`, and `save(path)`.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def restore(
 
 
 def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoration:
-    """The restoration. What depends only on the photo is computed while the prior is registered."""
+    """Restore the photo; what needs only the photo is computed while the prior is registered."""
     image, restorer, task = photo.pixels, request.restorer, request.task
     with ThreadPoolExecutor(1) as beside:
         tone_job = beside.submit(_tone, image, alone=prior is None)
@@ -135,7 +135,7 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
 
 
 def _interpolated(filled: Filled, warped: Warped | None) -> Filled:
-    """The filled photo. If it was enlarged by repeating its pixels, they are interpolated here."""
+    """`filled`, with interpolated pixels if the photo was enlarged by repeating its pixels."""
     repeats = None if warped is None else repeats_of(filled.pixels)
     if repeats is None or warped is None or is_the_photo(filled.pixels, warped):
         return filled
@@ -150,13 +150,13 @@ def _use(registration: Registration | None) -> PriorUse:
 
 
 def _tone(photo: Image, *, alone: bool) -> Toning:
-    """Whether a photo is in colour, in one tone, or grey: see `Toning`. It matters only for the use
-    of a prior, so a photo without one (`alone`) is not examined and "colour" is returned."""
+    """Whether a photo is in "colour", "toned" (in one tint, such as sepia) or "grey". Only the use
+    of a prior depends on it: without one (`alone`), "colour" is returned without a test."""
     return "colour" if alone else toning(photo)
 
 
 def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
-    """(H, W), 1 in faces, else 0; waits for the search."""
+    """A mask (H, W): 1 in the faces that `search` finds, else 0. Waits until it is done."""
     return outline(search.result(), shape)
 
 
@@ -167,8 +167,8 @@ def _damage(
     faces: Callable[[], Plane],
     request: Request,
 ) -> Flaws | None:
-    """The damage of a print; None if it is not searched. Criteria are stricter in a colour photo,
-    unless the task is to repair damage."""
+    """The damage of a photographed or scanned print. None if it is not searched for: without prior,
+    at fidelity 1, or if the task is another fault."""
     known = DAMAGED.get(request.task)
     if warped is None or known is None or request.fidelity == 1:
         return None
@@ -180,7 +180,7 @@ def _damage(
 def check_options(
     photo: Photo, fidelity: float, task: str, scale: str, *, exposure: float, alone: bool
 ) -> None:
-    """Raises InputError for invalid options; `alone`: there is no prior."""
+    """Raises InputError if an option is invalid. `alone`: there is no prior."""
     check_exposure(exposure)
     if not 0.0 <= fidelity <= 1.0:
         raise InputError(f"fidelity: expected a number from 0 to 1, got {fidelity}")
@@ -195,7 +195,7 @@ def check_options(
 def _placed(
     photo: Photo, prior: Image | None, request: Request
 ) -> tuple[Registration | None, Warped | None]:
-    """The registration of the prior, and the prior on the photo's grid."""
+    """(registration, prior on the photo's grid); both are None if there is no prior."""
     if prior is None:
         return None, None
     place = request.registration or register(photo.pixels, prior, accept=request.accept_prior)
@@ -203,14 +203,14 @@ def _placed(
 
 
 def _trust(fused: Fusion, filled: Filled) -> NDArray[np.float16]:
-    """The trust map, in which filled holes belong to the class "generated"."""
+    """The trust map of the fusion, in which filled holes are set to "generated"."""
     if not filled.mask.any():
         return fused.trust
     return np.where(filled.mask[..., None], of_one("generated"), fused.trust)
 
 
 def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
-    """The restoration of a photo without colour, in the prior's colours or tone."""
+    """The restoration with the prior's colours or tone, if the photo is grey or toned."""
     if tone == "colour" or restoration.registration is None:
         return restoration
     if restoration.registration.placed != "exactly":
@@ -229,7 +229,7 @@ def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
 
 
 def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoration:
-    """The restoration with a check of every face."""
+    """The restoration with a check of every face: whether it is still the same."""
     if not faces or restoration.warped is None:
         return restoration
     checks = check_faces(
@@ -241,7 +241,7 @@ def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoratio
 
 
 def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
-    """The restoration where the photo may change; elsewhere exactly the photo's pixels."""
+    """The restoration with the photo's own pixels where `free` (H, W) is 0; None: nowhere."""
     if free is None:
         return restoration
     pixels = only_inside(restoration.photo.pixels, restoration.pixels, free)
@@ -250,7 +250,7 @@ def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
 
 
 def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -> Restoration:
-    """The restoration with its larger copy, if a scale was given."""
+    """The restoration together with an enlarged one, if the request has a scale."""
     if not request.scale:
         return restoration
     spared = None
@@ -264,7 +264,7 @@ def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -
 
 
 def _mask(photo: Photo, picture: "Picture | None", name: str) -> Plane | None:
-    """The mask (H, W) in [0, 1] from a mask picture; None without one."""
+    """The mask (H, W) in [0, 1] of a mask picture; None if `picture` is None."""
     return (
         None if picture is None else mask_of(photo, images.as_photo(picture, name=name), name=name)
     )
@@ -273,10 +273,10 @@ def _mask(photo: Photo, picture: "Picture | None", name: str) -> Plane | None:
 def _base(
     photo: Image, restorer: str, faults: Faults, *, fused: bool
 ) -> tuple[Image, Image | None]:
-    """The base, and the photo in the light of the base as a small copy, None if it did not change.
+    """(base, lit): the photo restored without the prior, and a small copy in other light or None.
 
-    If the result will be `fused`, the embedded networks mend only structure, since fusion weighs
-    their light against the prior's. Other restorers give no copy.
+    If a prior is used (`fused`), the embedded networks do not change the light of the base: `lit`
+    shows the light that they would give it, and fusion chooses between this and the prior's light.
     """
     if fused and restorer in (DEFAULT_RESTORER, restorers.EMBEDDED):
         return network.structure(photo, faults), network.lit(photo, faults)
@@ -285,7 +285,7 @@ def _base(
 
 
 def _opened(photo: "Picture", prior: "Picture | None") -> tuple[Photo, Image | None]:
-    """Photo and prior, read in parallel."""
+    """(photo, pixels of the prior or None), read in parallel."""
 
     def opened(picture: "Picture", name: str) -> Photo:
         one = images.as_photo(picture, name=name)

@@ -24,11 +24,12 @@ PriorUse = Literal["used", "unused", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The options of `verax.pipeline.restore`, checked, its masks read.
+    """The arguments of `verax.restore`, checked, with its pictures `mask` and `only` as planes.
 
     Attributes:
-        holes: (H, W) in [0, 1], 1 where the photo is destroyed; None without a mask.
-        free: (H, W), above 0 where the photo may change; None: it may change everywhere.
+        registration: of the prior, None if it must still be computed.
+        holes: from `mask`: (H, W) in [0, 1], 1 where the photo is damaged; None: nowhere.
+        free: from `only`: (H, W), above 0 where the photo may change; None: everywhere.
     """
 
     restorer: str
@@ -47,23 +48,25 @@ class Restoration:
     """A restoration with everything that led to it.
 
     Attributes:
-        pixels: (H, W, 3) float32 on the photo's grid.
-        photo: the input.
+        pixels: the restoration, (H, W, 3) float32 on the photo's grid.
+        photo: the photo as it was opened.
         base: the photo restored without the prior.
-        warped: the registered prior, None without one.
-        registration: None without a prior.
-        trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.dial.CLASSES`).
-        prior: "used", "unused" (the base is returned) or "none".
-        faults: the faults of the photo.
-        explanation: faults that justify changes of the prior; None if nothing was taken from it.
+        warped: the prior on the photo's grid; None without a prior.
+        registration: of the prior on the photo; None without a prior.
+        trust: trust map (H, W, 4), for each pixel four shares, which sum to 1: the photo; the
+            photo's structure with the prior's contrast; the prior's light; generated.
+        prior: "used"; "unused": not placed, so that `pixels` is the base; "none": not given.
+        faults: what is wrong with the photo, with certainty and severity of each fault.
+        explanation: the faults that account for changes in the prior; None if none does, so that
+            nothing was taken from the prior.
         scene_state_change: whether the prior changed the state of the scene, such as day to night;
             its light is then not used.
-        notes: what else a person should know, in sentences.
-        seconds: the time that it took.
-        filled: the photo after its holes were filled from the prior.
-        coloured: (H, W) share of the colour that is the prior's; None if the photo has colour.
-        larger: the restoration on a finer grid; None if no scale was given.
-        faces: for each of the photo's faces, whether it is still the same; () without a prior.
+        notes: sentences on what else the user should know.
+        seconds: how long the restoration took.
+        filled: the photo with its holes filled from the prior.
+        coloured: (H, W) in [0, 1], how much of the colour is the prior's; None if none was added.
+        larger: the enlarged restoration; None if no scale was given.
+        faces: for each face of the photo, whether it is still the same; () if no prior was used.
     """
 
     pixels: Image
@@ -85,8 +88,8 @@ class Restoration:
 
     @property
     def result(self) -> Image:
-        """The pixels that are saved: (H, W, 3) on the photo's grid or, with a scale, on a finer
-        one."""
+        """The picture that `save` writes, (H, W, 3): the enlarged one if there is one, else
+        `pixels`."""
         return self.pixels if self.larger is None else self.larger.pixels
 
     def __repr__(self) -> str:
@@ -95,7 +98,7 @@ class Restoration:
         return f"<Restoration of {name}, {size}, prior {self.prior}, {self.seconds:.1f} s>"
 
     def _repr_png_(self) -> bytes:
-        """Photo and restoration side by side, as notebooks show them."""
+        """Photo and restoration side by side as PNG, which notebooks show."""
         return preview_png(self.photo.pixels, self.pixels)
 
     def record(self) -> dict[str, Any]:
@@ -125,9 +128,10 @@ class Restoration:
     def save(
         self, path: str | Path, *, drop_gps: bool = False, quality: int = images.QUALITY
     ) -> None:
-        """Save the restoration with the photo's depth and metadata, and its provenance in XMP.
+        """Save the restoration with the photo's bit depth and metadata, and its provenance in XMP.
 
-        Raises OutputError if the file cannot be written. `verax.making.make` also signs.
+        The file is not signed; `verax.making.make` signs. `drop_gps` leaves out where the photo was
+        taken. Raises OutputError if the file cannot be written.
         """
         like = mark_xmp(self.photo, prior=self.prior == "used")
         height, width = self.result.shape[:2]

@@ -2,13 +2,13 @@
 
 The environment takes precedence over the file (VERAX_CONFIG, or config.toml in the user's
 configuration folder), and the file over the defaults here. Keys come from the environment or the
-system keyring, never from arguments, which every process list shows.
+system keyring, never from arguments, which every user of the machine can list.
 """
 
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
@@ -24,9 +24,9 @@ _KEY_SHAPES = re.compile(r"\b(?:sk|lmnfl|sess)[-_][\w*-]{4,}|(?i:bearer)\s+[\w.~
 
 
 class Secret:
-    """A text that no print, log, traceback or pickle shows; only `reveal()` returns it.
+    """A text, such as a key, that no print, log, traceback or pickle shows.
 
-    `name`: the environment variable that held the text.
+    Only `reveal()` returns it. `name` is the environment variable that had it.
     """
 
     __slots__ = ("_text", "name")
@@ -49,26 +49,27 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a Secret cannot be pickled, since the pickle would show it")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings. Each has the same name in the file, and VERAX_<NAME> in the environment.
+    """All settings. Each has this name in the config file, and VERAX_<NAME> in the environment.
 
     Attributes:
-        home: folder of the journal, the cache, and what was learnt about services.
-        gateway: the service, a name of the catalog; "" is OpenAI or, with `base_url`, any service.
-        base_url: another address of that service; "" for the one in the catalog.
-        model: the model to use; "" for the caller's default.
+        home: folder of the journal, the cache, datasets, and facts about services.
+        gateway: the service, a name in `verax models --gateways`; "": OpenAI, or any service at
+            `base_url`.
+        base_url: address of the service; "": its usual one.
+        model: the model to use; "": the default of the function that is called.
         deployment: the name that the service (Azure) has for the model; "" if it is the same.
         local_only: refuse every address beyond this machine.
-        timeout_s: seconds without a byte from a service after which a call has failed.
-        retries: how often a call that the service did not start is repeated.
+        timeout_s: a call fails after this many seconds without a byte from the service.
+        retries: how often a call is repeated if the service did not start it.
         concurrency: largest number of calls at the same time.
         images_per_minute: largest number of calls in a minute; 0 for no limit.
         max_cost: US dollars that one run may cost; None for no limit.
-        stream: whether answers are streamed: "auto" (if expected to take long), "always", "never".
+        stream: when to stream answers: "auto" (if they may take long), "always" or "never".
         c2pa_certificate, c2pa_key: PEM files to sign restorations with; "" to leave them unsigned.
         environ: the environment in which keys are looked up; never shown.
     """
@@ -90,8 +91,8 @@ class Settings:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def key(self, *names: str) -> Secret | None:
-        """The first key found under these names, in the environment and then in the system keyring;
-        None if there is no key."""
+        """The first key that has one of these names, in the environment or else in the system
+        keyring; None if there is none."""
         for name in names:
             if self.environ.get(name, "").strip():
                 return _sendable(Secret(self.environ[name].strip(), name))
@@ -100,14 +101,17 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings from an environment, by default that of this process, and from its config
-    file."""
+    """The settings from the config file and from `environ`, by default the environment of this
+    process. Raises SettingsError for an unknown setting or a wrong value."""
     environ = os.environ if environ is None else environ
     values = _read_file(environ.get("VERAX_CONFIG"))
     known = [f.name for f in fields(Settings) if f.name != "environ"]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise SettingsError(f"unknown settings {', '.join(unknown)}; use {', '.join(known)}")
+        raise SettingsError(
+            f"config file: unknown settings {', '.join(unknown)}; remove them or use only "
+            f"{', '.join(known)}"
+        )
     values |= {n: environ[f"VERAX_{n.upper()}"] for n in known if f"VERAX_{n.upper()}" in environ}
     values.setdefault("home", platformdirs.user_data_dir("verax", appauthor=False))
     typed = {name: _typed(name, value) for name, value in values.items()}
@@ -129,11 +133,14 @@ def _read_file(path: str | None) -> dict[str, Any]:
 
 
 def _typed(name: str, value: object) -> Any:  # noqa: ANN401  # as different as the settings
+    convert, words = _TYPES.get(name, (str, "text"))
     try:
-        return _TYPES.get(name, str)(value)
+        return convert(value)
     except (TypeError, ValueError) as exc:
-        variable = f"VERAX_{name.upper()}"
-        raise SettingsError(f"setting {name} ({variable}): cannot use {value!r}: {exc}") from exc
+        raise SettingsError(
+            f"setting {name} (VERAX_{name.upper()}): expected {words}, got {value!r}; correct or "
+            "remove it"
+        ) from exc
 
 
 def _bool(value: object) -> bool:
@@ -142,48 +149,49 @@ def _bool(value: object) -> bool:
         return True
     if text in {"0", "false", "no", "off", ""}:
         return False
-    raise ValueError("expected true or false")
+    raise ValueError
 
 
 def _positive(value: object) -> float:
     number = float(str(value))
     if not 0.0 < number < float("inf"):
-        raise ValueError("expected a number above 0")
+        raise ValueError
     return number
 
 
 def _count(value: object) -> int:
     number = int(str(value))
     if number < 0:
-        raise ValueError("expected a whole number, 0 or more")
+        raise ValueError
     return number
 
 
 def _cost(value: object) -> float:
-    """US dollars; "any" states that there is no limit."""
+    """A cost limit in US dollars; infinity for "any"."""
     if value == "any":
         return float("inf")
     number = float(str(value))
     if not 0.0 <= number < float("inf"):
-        raise ValueError("expected US dollars, 0 or more")
+        raise ValueError
     return number
 
 
 def _stream(value: object) -> str:
     if value not in ("auto", "always", "never"):
-        raise ValueError("expected auto, always or never")
+        raise ValueError
     return str(value)
 
 
-_TYPES: dict[str, Any] = {
-    "home": lambda value: Path(str(value)).expanduser(),
-    "local_only": _bool,
-    "timeout_s": _positive,
-    "retries": _count,
-    "concurrency": lambda value: max(1, _count(value)),
-    "images_per_minute": _count,
-    "max_cost": _cost,
-    "stream": _stream,
+# setting -> (what converts its value, raising ValueError if that fails; the values that it expects)
+_TYPES: dict[str, tuple[Callable[[object], Any], str]] = {
+    "home": (lambda value: Path(str(value)).expanduser(), "a path"),
+    "local_only": (_bool, "true or false"),
+    "timeout_s": (_positive, "a number of seconds above 0"),
+    "retries": (_count, "a whole number, 0 or more"),
+    "concurrency": (lambda value: max(1, _count(value)), "a whole number, 0 or more"),
+    "images_per_minute": (_count, "a whole number, 0 or more"),
+    "max_cost": (_cost, "US dollars, 0 or more, or any"),
+    "stream": (_stream, "auto, always or never"),
 }
 
 
@@ -201,7 +209,8 @@ def _from_keyring(name: str) -> Secret | None:
 
 
 def _sendable(secret: Secret) -> Secret:
-    """The key itself; SettingsError for one that no header can carry. No part of it is shown."""
+    """The key itself. Raises SettingsError, which does not show it, if an HTTP header cannot carry
+    it."""
     if not re.fullmatch(r"[\x21-\x7e]+", secret.reveal()):
         raise SettingsError(
             f"{secret.name} contains a key with a space, a line break or a non-ASCII character; "
@@ -211,14 +220,15 @@ def _sendable(secret: Secret) -> Secret:
 
 
 def without(text: str, secret: Secret | None) -> str:
-    """The text without a key, any eight characters of it, and anything that looks like a key."""
+    """The text with "[key]" in place of the key `secret`, of every part of it with eight or more
+    characters, and of all that looks like a key of a service."""
     if secret is not None:
         text = without_parts(text, secret.reveal())
     return _KEY_SHAPES.sub("[key]", text)
 
 
 def without_parts(text: str, key: str) -> str:
-    """Whatever of the text lies in a run of at least PART characters of the key is masked."""
+    """The text with "[key]" in place of every part of the key with eight or more characters."""
     if len(key) < PART:
         return re.sub(rf"\b{re.escape(key)}\b", "[key]", text)
     parts = {key[start : start + PART] for start in range(len(key) - PART + 1)}

@@ -23,8 +23,10 @@ Scenes = Sequence[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean of `n` values from a number of `scenes`, and its bootstrap interval from `low` to
-    `high`, which are NaN for a single scene."""
+    """A mean of `n` values, and its bootstrap confidence interval from `low` to `high`.
+
+    `scenes` is the number of scenes that the values come from; for one scene, the interval is NaN.
+    """
 
     mean: float
     low: float
@@ -38,7 +40,7 @@ class Comparison:
     """Method A against method B on the same pictures.
 
     Attributes:
-        difference: mean of A - B with its bootstrap interval.
+        difference: mean of A - B, with its bootstrap confidence interval.
         p_value: two-sided; the larger of a sign-flip test of the mean and Wilcoxon's signed-rank
             test, so that neither a single outlier nor a tiny difference everywhere suffices.
         wins: share of pictures on which A is higher; ties count half.
@@ -50,19 +52,21 @@ class Comparison:
 
 
 def finite(values: Sequence[float] | Values, *, name: str = "values") -> Values:
-    """The values as an array of float64; raises InputError if one is NaN or infinite. `name` is for
-    that message."""
+    """The values as an array (n,) of float64. Raises InputError, which calls them `name`, if there
+    are none, or one is NaN or infinite."""
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
         raise InputError(
-            f"{name}: expected a list of finite numbers, got {array.shape} with NaN or inf"
+            f"{name}: expected a list of finite numbers, got an array {array.shape} with "
+            f"{np.count_nonzero(~np.isfinite(array))} values that are NaN or infinite; correct it"
         )
     return array
 
 
 def by_scene(table: Values, scenes: Scenes) -> tuple[Values, Values]:
-    """For each scene the sums of its pictures' values, (scenes, methods), and their number,
-    (scenes,). `table` is (pictures, methods)."""
+    """(sums, counts): for each scene the sum of its pictures' values, (scenes, methods), and the
+    number of its pictures, (scenes,). `table`: the values, (pictures, methods); `scenes`: the scene
+    of each picture, None if each is a scene of its own."""
     if scenes is None or len(set(scenes)) == len(table):
         return table, np.ones(len(table))
     names, place = np.unique(np.asarray(scenes), return_inverse=True)
@@ -78,7 +82,10 @@ def mean_interval(
     scenes: Scenes = None,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """The mean, with its percentile bootstrap interval over scenes (Efron, 1979)."""
+    """The mean, with its percentile bootstrap interval (Efron, 1979).
+
+    `scenes` has the scene of each value, and whole scenes are resampled; None: each is its own.
+    """
     data = finite(values)
     count = len(set(scenes)) if scenes is not None else data.size
     if count == 1:
@@ -92,9 +99,10 @@ def mean_interval(
 def resampled_means(
     table: Values, *, rng: np.random.Generator, scenes: Scenes = None, draws: int = DRAWS
 ) -> NDArray[np.float64]:
-    """The means, (draws, methods), of a table (pictures, methods) whose scenes are resampled
-    `draws` times. From LARGE scenes on, they are drawn from the normal distribution that they
-    converge to.
+    """Bootstrap means (draws, methods) of a table of scores (pictures, methods).
+
+    Whole scenes are resampled. For 1000 scenes or more, the means are drawn from the normal
+    distribution that they converge to, which is faster.
     """
     sums, counts = by_scene(table, scenes)
     if len(sums) >= LARGE:
@@ -113,7 +121,10 @@ def compare(
     rng: np.random.Generator,
     scenes: Scenes = None,
 ) -> Comparison:
-    """The comparison of two methods that have one value for each picture, in the same order."""
+    """The comparison of two methods: `a` and `b` have a value for each picture, in the same order.
+
+    `scenes` has the scene of each picture; None: each picture is a scene of its own.
+    """
     first, second = finite(a, name="a"), finite(b, name="b")
     if first.size != second.size:
         raise InputError(
@@ -131,8 +142,8 @@ def compare(
 
 
 def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = DRAWS) -> float:
-    """The two-sided p value of the sum of differences under `draws` random signs (Fisher's
-    randomisation test); never 0."""
+    """The two-sided p value of Fisher's randomisation test: how often the sum of the differences
+    is at least as large with random signs, of which `draws` sets are tried. Never 0."""
     if not np.any(differences):
         return 1.0
     if differences.size >= LARGE:  # the sum under random signs is normal with this spread
@@ -145,8 +156,9 @@ def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = D
 
 
 def wilcoxon_p(differences: Values) -> float:
-    """The two-sided p value of Wilcoxon's signed-rank test, by the normal approximation; zeros are
-    treated as by Pratt (1959). It equals that of scipy.stats, which takes half a second to load.
+    """The two-sided p value of Wilcoxon's signed-rank test, by the normal approximation.
+
+    Zeros are treated as by Pratt (1959). It equals that of scipy.stats, which is slow to import.
     """
     sizes, places, ties = np.unique(np.abs(differences), return_inverse=True, return_counts=True)
     if sizes[-1] == 0:
@@ -162,7 +174,7 @@ def wilcoxon_p(differences: Values) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values adjusted for their number (Holm, 1979), in the same order."""
+    """The p values, in the same order, after Holm's correction for multiple tests (1979)."""
     order = np.argsort(p_values)
     adjusted = np.empty(len(p_values))
     highest = 0.0
@@ -179,10 +191,10 @@ def rank_shares(
     scenes: Scenes = None,
     higher_is_better: bool = True,
 ) -> NDArray[np.float64]:
-    """The stability of a leaderboard: (methods, methods), the share of resamples in which the
-    method of a row has the rank of a column; 0 is the best rank. Rows sum to 1.
+    """How certain the ranks in a leaderboard are, by resampling of scenes.
 
-    `table` is (pictures, methods). Equal methods share the better rank.
+    Returns (methods, methods): entry [i, j] is the share of resamples in which method i has rank j,
+    0 for the best. Equal methods share the better rank. `table`: scores (pictures, methods).
     """
     means = resampled_means(np.asarray(table, np.float64), rng=rng, scenes=scenes)
     worth = np.round(means if higher_is_better else -means, 9)  # sums of equal values may differ
@@ -194,10 +206,10 @@ def rank_shares(
 
 
 def repeat_spread(groups: Iterable[Sequence[float] | Values]) -> float:
-    """The typical spread over repeats: the root mean square of each picture's standard deviation.
+    """The typical spread over repeats: the root mean square of the pictures' standard deviations.
 
-    `groups` holds the repeated values of each picture. Pictures with a single value do not count;
-    the result is NaN if all have only one.
+    `groups`: for each picture its values from all repeats. Pictures with a single value do not
+    count; if all have only one, the result is NaN.
     """
     variances = [np.var(finite(group), ddof=1) for group in groups if len(group) > 1]
     return float(np.sqrt(np.mean(variances))) if variances else float("nan")

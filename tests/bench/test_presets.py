@@ -48,7 +48,7 @@ def test_a_plan_file_tells_all_and_takes_no_flags_beside_it(tmp_path):
     (tmp_path / "plan.toml").write_text('datasets = ["x"]\nmethods = ["identity"]\n')
     command = ["bench", "run", str(tmp_path / "plan.toml"), "-o", str(tmp_path), "--limit", "2"]
 
-    with pytest.raises(SettingsError, match=r"flags limit"):
+    with pytest.raises(SettingsError, match=r"options for limit"):
         invoke(*command)
 
 

@@ -1,6 +1,6 @@
-"""The program `verax`: its commands in groups, and the commands `demo` and `names` themselves.
+"""The program `verax`: collects the commands of all modules, and has two of its own.
 
-`verax demo` restores an example, `verax names` lists the values that options take. A VeraxError
+`verax demo` restores an example, `verax names` lists the values that options accept. A VeraxError
 becomes one line on stderr and an exit status. Heavy imports are inside the functions, so that
 `verax --help` is fast.
 """
@@ -65,7 +65,7 @@ def main(
 def demo(
     out: Path = typer.Option(Path("demo"), help="Folder for the pictures and the report."),
 ) -> None:
-    """Restore a darkened photo with a simulated prior, offline; prints where the pictures are."""
+    """Restore an example: a darkened photo with a simulated prior. Needs no network."""
     from verax import image as images
     from verax import pipeline
     from verax.bench.plan import fitted
@@ -102,17 +102,17 @@ def demo(
 
 
 def psnr_db(picture: "Image", reference: "Image") -> float:
-    """PSNR of `picture` against `reference` in dB, rounded to 0.01."""
+    """The PSNR of `picture` against `reference` in dB, rounded to two decimals."""
     from verax.metrics import score
 
     return round(score(picture, reference, metrics=("psnr",))[0].value, 2)
 
 
 def tell_result(record: dict[str, Any], out: Path) -> None:
-    """Print the figures of the demo and where its files are."""
+    """Print the PSNR values that `record` has, and the paths of the demo's files in `out`."""
     decibel = record["psnr_db"]
     print("photo        a CC0 photo from scikit-image, darkened on purpose")
-    print("prior        simulated (no image generator was used), with some drift")
+    print("prior        simulated: no image generator was used")
     print(f"restoration  prior {record['prior']}; PSNR against the clean photo, RGB:")
     print(f"             photo {decibel['photo']} dB, prior resized {decibel['prior_resized']} dB,")
     print(f"             restoration {decibel['restoration']} dB")
@@ -127,7 +127,7 @@ def tell_result(record: dict[str, Any], out: Path) -> None:
 
 
 def program() -> str:
-    """How to call this program in a message: "verax", or its path if "verax" is another program."""
+    """The command that starts this program, for messages: "verax", or a path if it is not found."""
     here = Path(sys.argv[0])
     if here.name != "verax":  # python -m verax
         return f"{sys.executable} -m verax"
@@ -139,7 +139,7 @@ Names = Mapping[str, str]  # a value of an option -> its meaning, both printed b
 
 
 def tasks() -> Names:
-    """Values of --task of verax restore, with their meaning."""
+    """Values of the option --task of verax restore, and what each means."""
     from verax import catalog
 
     return {"auto": "detected from the photo"} | {
@@ -148,7 +148,7 @@ def tasks() -> Names:
 
 
 def degradations() -> Names:
-    """Tasks for --degrade TASK:SEVERITY of verax bench run (severity 0 to 1)."""
+    """Values for TASK in --degrade TASK:SEVERITY of verax bench run; SEVERITY is from 0 to 1."""
     from verax.degrade import TASKS
 
     return {
@@ -158,28 +158,28 @@ def degradations() -> Names:
 
 
 def methods() -> Names:
-    """Values of --method of verax bench run, with their meaning."""
+    """Values of the option --method of verax bench run, and what each means."""
     from verax.bench.plan import METHODS
 
     return {name: method.what for name, method in METHODS.items()}
 
 
 def priors() -> Names:
-    """Values of --prior of verax bench run, with their meaning."""
+    """Values of the option --prior of verax bench run, and what each means."""
     from verax.bench.plan import PRIORS
 
-    return PRIORS | {"provider:MODEL": "from a service, see --base-url"}
+    return PRIORS | {"provider:MODEL": "requested from an image service"}
 
 
 def presets() -> Names:
-    """Values of --preset of verax bench run, with the question that each plan answers."""
+    """Values of the option --preset of verax bench run, and the question that each answers."""
     from verax.bench.plan import presets as known
 
     return {name: preset.about for name, preset in known().items()}
 
 
 def wordings() -> Names:
-    """Values of --prompt of verax bench run, with the sentence that each adds to the prompt."""
+    """Values of --prompt of verax bench run, and the sentence that each adds to the prompt."""
     from verax import catalog
 
     return {
@@ -190,7 +190,7 @@ def wordings() -> Names:
 
 
 def others() -> Names:
-    """Commands that list the values of other options, with the names of these options."""
+    """Commands that list the values of other options, and which options these are."""
     return {
         "verax models": "models: --model, --quality",
         "verax models --gateways": "services: --gateway",
@@ -213,10 +213,10 @@ KINDS: dict[str, Callable[[], Names]] = {
 
 
 def names(
-    kind: str = typer.Argument("", help=f"One of: {', '.join(KINDS)}. Default: all."),
+    kind: str = typer.Argument("", help=f"What to list: {', '.join(KINDS)}. Default: all."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """List the names that options take: restorers, tasks, methods, presets and more."""
+    """List the values that options accept: restorers, tasks, methods, presets and more."""
     lists_of = {kind: choose(KINDS, kind, kind="list of names")} if kind else KINDS
     lists = {name: dict(function()) for name, function in lists_of.items()}
     if as_json:
@@ -270,8 +270,8 @@ for panel, verbs in PANELS.items():
 
 
 def escape(exc: UnicodeError) -> tuple[str, int]:
-    """Encoding error handler: JSON escapes for characters that the terminal cannot show, such as Δ
-    in ASCII, and the index of the next character."""
+    """Error handler for `codecs.register_error`: replaces characters that the terminal cannot show
+    by JSON escapes. Returns (the escapes, the index at which encoding goes on)."""
     if not isinstance(exc, UnicodeEncodeError):
         raise exc
     text = exc.object[exc.start : exc.end].encode("utf-16-be", "surrogatepass")
@@ -280,7 +280,7 @@ def escape(exc: UnicodeError) -> tuple[str, int]:
 
 
 def run() -> None:
-    """Entry point. Exit status: 2 for bad input or an unwritable result, 1 for other errors."""
+    """Run `verax`. Exits with 2 for wrong input or an unwritable result, 1 for other errors."""
     codecs.register_error("escape", escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

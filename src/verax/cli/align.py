@@ -1,7 +1,7 @@
 """The commands `verax register`, `align` and `straighten`, which warp pictures to another grid.
 
-register warps a prior to its photo, align the edits of whole tables to their photos, and
-straighten a shot of a paper print to the straight print.
+`register` warps a prior to its photo. `align` does so for many pairs of a photo and an edited
+picture, and crops both. `straighten` turns a photo of a paper print into the flat print.
 """
 
 import json
@@ -23,29 +23,37 @@ Tables = Annotated[
     list[Path],
     typer.Argument(
         metavar="PAIRS...", show_default=False,
-        help="Folder with photo/ and edited/, CSV, JSONL, Parquet, or WebDataset tars.",
+        help="Folder with photo/ and edited/, table (CSV, JSONL, Parquet), or WebDataset tars.",
     ),
 ]  # fmt: skip
 Output = Annotated[
     Path,
-    typer.Option("-o", "--output", help="Folder of the run; an earlier run in it is continued."),
+    typer.Option(
+        "-o", "--output", help="Folder for the results; a stopped run in it is continued."
+    ),
 ]
-Photo = Annotated[str, typer.Option("--photo", help="Name of the column or folder of photos.")]
-Edited = Annotated[str, typer.Option("--edited", help="Name of the column or folder of edits.")]
+Photo = Annotated[
+    str, typer.Option(help="Column or subfolder of the photos; default: a usual name.")
+]
+Edited = Annotated[
+    str, typer.Option(help="Column or subfolder of the edited pictures; default: a usual name.")
+]
 Size = Annotated[
-    int, typer.Option(min=0, help="Reduce larger pictures to this long side (px); 0: never.")
+    int,
+    typer.Option(min=0, help="First reduce pictures to at most this many px per side; 0: never."),
 ]
 MinShare = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Share of the photo that the crop must contain.")
+    float,
+    typer.Option(min=0, max=1, help="Skip pairs with a smaller common area; share of the photo."),
 ]
 Roughly = Annotated[
-    bool, typer.Option("--roughly", help="Also write pairs that are registered only roughly.")
+    bool, typer.Option("--roughly", help="Also write pairs that could be registered only roughly.")
 ]
 Suffix = Annotated[
     str, typer.Option("--format", help="Format of the written pictures: png, jpg, webp.")
 ]
 Limit = Annotated[int, typer.Option(min=0, help="Align at most this many pairs; 0: all.")]
-Engine = Annotated[str, typer.Option(help="Where to run: processes, threads or ray.")]
+Engine = Annotated[str, typer.Option(help="How to run in parallel: processes, threads or ray.")]
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster, for --engine ray.")]
 Workers = Annotated[int, typer.Option(min=0, help="Number of workers; 0: one per core.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
@@ -66,10 +74,11 @@ def align(
     workers: Workers = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Register edited pictures to their photos, and crop both to what they have in common.
+    """Register edited pictures to their photos, and crop both to the area that both show.
 
-    OUTPUT/pairs.csv has a row for every pair: verdict (exactly, roughly, undecided, not, too_small
-    or unreadable), reason, figures, files. If the command is stopped, start it again to continue.
+    OUTPUT/pairs.csv has a row for every pair. Its verdict is exactly or roughly (registered so),
+    not (another scene), undecided, too_small (the common area) or unreadable. A command that was
+    stopped continues if it is started again.
     """
     from verax.align import AlignOptions, run
     from verax.align.tables import Columns, read
@@ -79,7 +88,7 @@ def align(
     format_of(f"picture.{suffix}")
     if address and engine != "ray":
         raise InputError(
-            f"--address is only for --engine ray, got --engine {engine}; leave one of them out"
+            f"--address is only for --engine ray, got --engine {engine}; leave out --address"
         )
     pairs = read(tables, Columns(photo, edited))
     pairs = pairs[:limit] if limit else pairs
@@ -98,7 +107,7 @@ def align(
 
 
 def show(summary: "Summary", *, as_json: bool) -> None:
-    """Print how many pairs have each verdict, how many are new, and where the table is."""
+    """Print how many pairs have each verdict, how many this run added, and the table's path."""
     if as_json:
         tables = [str(path) for path in summary.tables]
         print(json.dumps({"verdicts": summary.verdicts, "new": summary.new, "tables": tables}))
@@ -110,9 +119,9 @@ def show(summary: "Summary", *, as_json: bool) -> None:
 
 @contextmanager
 def progress(total: int) -> "Iterator[Tell]":
-    """Show a progress bar on a terminal; yields the function to call with the progress.
+    """Show a progress bar for `total` pairs, with the number of those registered exactly.
 
-    The bar has the number of exactly registered pairs and the time left.
+    Yields the function that updates the bar. Nothing is shown if stderr is no terminal.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -123,7 +132,9 @@ def progress(total: int) -> "Iterator[Tell]":
         task = bar.add_task("aligning", total=total)
 
         def tell(done: int, total: int, verdicts: Counter[str]) -> None:
-            bar.update(task, completed=done, description=f"exactly {verdicts['exactly']}")
+            bar.update(
+                task, completed=done, description=f"registered exactly: {verdicts['exactly']}"
+            )
 
         yield tell
 
@@ -132,11 +143,11 @@ def register(
     photo: Path = typer.Argument(..., help="The photo."),
     prior: Path = typer.Argument(..., help="The picture that a generator made of it."),
     output: Path | None = typer.Option(
-        None, "-o", "--output", help="File for the prior, warped to the photo's grid."
+        None, "-o", "--output", help="Also write the prior, warped to the photo's grid."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Find where a prior lies on a photo, and whether it shows the same scene."""
+    """Find out where a prior lies on its photo, and whether both show the same scene."""
     from verax import image as images
     from verax.geometry import register as geometry
 
@@ -171,23 +182,25 @@ def register(
 
 
 def straighten(
-    photo: Path = typer.Argument(..., help="A shot of a print, with all its corners in view."),
-    output: Path | None = typer.Option(None, "-o", "--output", help="Result file."),
+    photo: Path = typer.Argument(..., help="A photo of a paper print with all its corners."),
+    output: Path | None = typer.Option(
+        None, "-o", "--output", help="Result file; default: PHOTO_straightened."
+    ),
     corners: str | None = typer.Option(
         None,
-        help="The print's corners in pixels, if Verax does not find them: 'x,y x,y x,y x,y'.",
+        help="The print's corners in px, if Verax does not find them: 'x,y x,y x,y x,y'.",
     ),
-    border: bool = typer.Option(False, "--border", help="Keep the paper's plain border."),
+    border: bool = typer.Option(False, "--border", help="Do not cut off the print's plain border."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Straighten a shot of a paper print: remove perspective, background and border."""
+    """Straighten a photo of a paper print: remove perspective, background and border."""
     from verax import image as images
     from verax import prints
     from verax.prints.corners import find_corners
 
     target = output or photo.with_name(f"{photo.stem}_straightened{photo.suffix}")
     if target.exists() and photo.exists() and target.samefile(photo):
-        raise InputError(f"{target}: the result would replace the shot; choose another -o")
+        raise InputError(f"{target}: the result would replace this photo; choose another -o")
     images.check_target(target)
     shot = images.read(photo)
     ring = prints.corners_of(corners) if corners is not None else find_corners(shot.pixels)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from verax.cli import bench_results
-from verax.cli.bench_results import progress_bar, show
+from verax.cli.bench_results import compare, export, progress_bar, report, score, show
 from verax.cli.paid import PANEL, Terms, grouped
-from verax.cli.prior_calls import Batching, open_bench_calls
+from verax.cli.prior_calls import POLL_S, Batching, open_bench_calls
 from verax.errors import SettingsError, choose, quantity
 
 if TYPE_CHECKING:
@@ -19,82 +18,77 @@ if TYPE_CHECKING:
     from verax.bench.work import Digests, Work
     from verax.datasets import Dataset
 
-POLL_S = 30.0
 Words = list[str] | None
 app = typer.Typer(
     name="bench",
-    help="Benchmarks: datasets x methods x priors, resumable, with every outcome counted.",
+    help="Benchmarks: run methods on datasets with priors, score and compare the results.",
     no_args_is_help=True,
 )
-app.command()(bench_results.score)
-app.command()(bench_results.report)
-app.command()(bench_results.compare)
-app.command()(bench_results.export)
+for command in (score, report, compare, export):
+    app.command()(command)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """The options of `verax bench run` for the fields of a plan; None if an option is not used."""
+    """The options of `verax bench run` that say what to run; None: not set by the user."""
 
     datasets: Annotated[
         Words,
         typer.Option(
             "--dataset",
-            help="Folder with input/ target/ generated/, manifest CSV, or a name of the catalog.",
+            help="Folder with input/ target/ generated/, manifest CSV, or name in verax data list.",
         ),
     ] = None
     tasks: Annotated[
-        Words, typer.Option("--task", help="Use only this task; names the task of a plain folder.")
+        Words,
+        typer.Option("--task", help="Task (fault) to use; for a plain folder, that of its photos."),
     ] = None
     methods: Annotated[
-        Words, typer.Option("--method", help="Methods: identity, dcp, full, raw-prior ...")
+        Words, typer.Option("--method", help="How to make outputs; see verax bench methods.")
     ] = None
     splits: Annotated[
-        Words, typer.Option("--split", help="Splits to use; by default test, unpaired, unnamed.")
+        Words,
+        typer.Option("--split", help="Splits to use; default: test, unpaired or without a split."),
     ] = None
     priors: Annotated[
-        Words, typer.Option("--prior", help="auto, files, simulated, foreign, oracle, none ...")
+        Words, typer.Option("--prior", help="Where priors come from; see verax bench methods.")
     ] = None
     degradations: Annotated[
-        Words, typer.Option("--degrade", help="TASK:SEVERITY, simulated on clean pictures.")
+        Words, typer.Option("--degrade", help="Degrade clean pictures by TASK:SEVERITY (0 to 1).")
     ] = None
     metrics: Annotated[
-        Words, typer.Option("--metric", help="Metrics to score; see verax metrics.")
+        Words, typer.Option("--metric", help="Metrics to compute; see verax metrics.")
     ] = None
     limit: Annotated[
-        int | None, typer.Option(help="Use at most so many pictures per dataset and task; 0: all.")
+        int | None, typer.Option(help="At most this many pictures per dataset and task; 0: all.")
     ] = None
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None
     prompts: Annotated[
         Words,
-        typer.Option("--prompt", rich_help_panel=PANEL, help="Prompts; see verax names wordings."),
+        typer.Option("--prompt", rich_help_panel=PANEL, help="Wording; see verax names wordings."),
     ] = None
     repeats: Annotated[
-        int | None, typer.Option(rich_help_panel=PANEL, help="Calls per picture.")
+        int | None, typer.Option(rich_help_panel=PANEL, help="Priors to request per picture.")
     ] = None
     quality: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=PANEL, help="Quality of the pictures: low, high ..."),
+        str | None, typer.Option(rich_help_panel=PANEL, help="Quality of priors: low, high ...")
     ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The options of `verax bench run` for its output folder and how it is computed."""
+    """The options of `verax bench run` that say where results go and how they are computed."""
 
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Run folder; an earlier run in it is resumed.")
+        Path, typer.Option("-o", "--output", help="Folder of the run; a stopped one is continued.")
     ]
-    engine: Annotated[str, typer.Option(help="threads, processes or ray.")] = "threads"
+    engine: Annotated[str, typer.Option(help="Run by threads, processes or ray.")] = "threads"
     address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster, for --engine ray.")
     ] = None
     workers: Annotated[int, typer.Option(help="Number of workers; 0: one per core.")] = 0
     deviation: Annotated[
-        bool,
-        typer.Option(
-            "--deviation", help="Also measure what each output changed against its photo."
-        ),
+        bool, typer.Option("--deviation", help="Also measure what each output changed.")
     ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False
     batch: Annotated[
@@ -111,14 +105,14 @@ class RunOptions:
 def run(
     *,
     plan_file: Annotated[
-        Path | None, typer.Argument(metavar="PLAN.toml", help="A plan as TOML.")
+        Path | None, typer.Argument(metavar="PLAN.toml", help="File that says what to run.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="A plan by name; see verax bench presets.")] = "",
+    preset: Annotated[str, typer.Option(help="A ready-made plan; see verax bench presets.")] = "",
     flags: PlanOptions,
     running: RunOptions,
     terms: Terms,
 ) -> None:
-    """Run a plan, or continue a run that was stopped."""
+    """Run the benchmark that a plan file, a preset or options define, or continue a stopped one."""
     from verax.bench.engines import default_workers
     from verax.bench.plan import preset as preset_of
     from verax.bench.runner import run as run_plan
@@ -157,9 +151,9 @@ def run(
 
 
 def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
-    """Raises SettingsError if an option needs a missing one; `calling`: a service makes priors."""
+    """Raises SettingsError if an option has no effect; `calling`: priors come from a service."""
     if running.address and running.engine != "ray":
-        raise SettingsError(f"--address is only for --engine ray, got --engine {running.engine}")
+        raise SettingsError(f"--address is only for --engine ray, got {running.engine}; drop it")
     if running.batch_poll != POLL_S and not running.batch:
         raise SettingsError("--batch-poll has no effect without --batch; add --batch")
     paid = {
@@ -173,14 +167,16 @@ def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
     present = [name for name, value in paid.items() if value]
     if present and not calling:
         raise SettingsError(
-            f"{' and '.join(present)}: no service is called; for one, add --prior provider:MODEL"
+            f"{' and '.join(present)}: no service is called; add --prior provider:MODEL or drop it"
         )
 
 
 def announced_works(
     plan: "Plan", output: Path, *, deviation: bool, needs: str = ""
 ) -> "tuple[list[Work], Digests]":
-    """The work items of a plan, and the hashes of its input files; prints what is to be done."""
+    """(work items of a plan, hashes of its input files); prints how much work is left, with
+    `deviation` including the measurement of deviations. `needs`: what the user must have, in words,
+    for the message about missing datasets."""
     from verax.bench import finished
     from verax.bench.runner import disk_gb, extent
     from verax.bench.work import Digests, expand
@@ -210,8 +206,8 @@ def announced_works(
 
 
 def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
-    """The datasets of a plan. If some are missing, raises SettingsError that says how to get each,
-    and `needs`: in words, what a preset needs from the user."""
+    """The datasets of a plan. Raises SettingsError if some are missing; its message says how to get
+    each, and what else the user must have (`needs`, in words)."""
     from verax.datasets.registry import load
 
     check_tasks(plan)
@@ -235,7 +231,7 @@ def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
 
 
 def check_tasks(plan: "Plan") -> None:
-    """Raises UnknownNameError for a task that neither Verax nor a dataset of the plan knows."""
+    """Raises UnknownNameError if the plan has a task that neither Verax nor its datasets have."""
     from verax.catalog import tasks as prompt_tasks
     from verax.datasets import registry
     from verax.datasets.registry import load
@@ -251,7 +247,7 @@ def check_tasks(plan: "Plan") -> None:
 
 
 def read_plan(file: Path | None, flags: PlanOptions, preset: "Preset | None" = None) -> "Plan":
-    """The plan in `file`; without a file, that of the preset with the fields that options set."""
+    """The plan in `file`, or else that of `preset` and the options, which take precedence."""
     from verax.bench import plan as plans
 
     settings: dict[str, Any] = {
@@ -263,20 +259,23 @@ def read_plan(file: Path | None, flags: PlanOptions, preset: "Preset | None" = N
         if settings or preset:
             both = ", ".join([*settings, *(["preset"] if preset else [])])
             raise SettingsError(
-                f"expected a plan file or options, got {file} and the flags {both}; drop either"
+                f"expected a plan file or options, got {file} and options for {both}; drop either"
             )
         if not file.is_file():
             raise SettingsError(f"{file}: expected a plan file (TOML), found none; check the path")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
     settings = (preset.fields if preset else {}) | settings
-    if not (settings.get("datasets") and settings.get("methods")):
-        raise SettingsError("expected a plan file, or --dataset with either --method or --preset")
+    if lacking := [f"--{n[:-1]}" for n in ("datasets", "methods") if not settings.get(n)]:
+        raise SettingsError(
+            "expected a plan file, or --dataset with --method or --preset; add "
+            + " and ".join(lacking)
+        )
     return plans.check(plans.Plan(**settings))
 
 
 @app.command("presets")
 def list_presets() -> None:
-    """List the presets: plans for common questions."""
+    """List the presets: ready-made plans, and the question that each answers."""
     from verax.bench.plan import presets
 
     for name, preset in presets().items():
@@ -291,10 +290,10 @@ def list_presets() -> None:
 
 @app.command()
 def methods() -> None:
-    """List the values of --method and --prior."""
+    """List the values of --method (how outputs are made) and --prior (where priors come from)."""
     from verax.bench.plan import METHODS, PRIORS
 
     for name, method in METHODS.items():
         print(f"--method {name:20}{method.what}")
-    for name, what in (PRIORS | {"provider:MODEL": "from a service, see --base-url"}).items():
+    for name, what in (PRIORS | {"provider:MODEL": "requested from an image service"}).items():
         print(f"--prior {name:21}{what}")

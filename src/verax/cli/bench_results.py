@@ -1,6 +1,6 @@
-"""Shows progress and results of benchmark runs.
+"""Shows the progress and the results of benchmark runs.
 
-Has the commands `verax bench score`, `report`, `compare` and `export`, and `verax release`.
+The commands are `verax bench score`, `report`, `compare` and `export`, and `verax release`.
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from verax.bench.runner import Progress, RunSummary
     from verax.report.page import Way
 
-Run = typer.Argument(..., metavar="RUN", help="A run folder.")
+Run = typer.Argument(..., metavar="RUN", help="Folder of a run, as -o named it.")
 LINE_S = 30.0  # seconds between two lines of progress in a log
 STAGES = ("outputs", "scores", "deviations")
 
@@ -31,7 +31,7 @@ STAGES = ("outputs", "scores", "deviations")
 def progress_bar() -> Iterator["Callable[[Progress], None]"]:
     """Yields a function that shows the progress of a run: finished, failed, cost, time left.
 
-    On a terminal it moves a bar; elsewhere it prints a line every LINE_S seconds.
+    On a terminal it moves a bar; elsewhere, as in a log, it prints a line every 30 seconds.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -70,7 +70,10 @@ def progress_bar() -> Iterator["Callable[[Progress], None]"]:
 def log_lines(
     clock: Callable[[], float] = time.monotonic, every_s: float = LINE_S
 ) -> "Callable[[Progress], None]":
-    """A function that prints the progress of a run, at most one line per stage and `every_s`."""
+    """A function that prints the progress of a run as lines of text.
+
+    Each stage (outputs, scores, deviations) gets at most one line in `every_s` seconds of `clock`.
+    """
     starts: dict[str, tuple[float, int]] = {}
     last = {name: clock() for name in STAGES}
 
@@ -92,7 +95,7 @@ def log_lines(
 
 
 def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
-    """Print the leaderboards of the run and a summary of its items."""
+    """Print the leaderboards of a run, the counts of its outcomes, and its cost; or all as JSON."""
     tables = leaderboards_of(folder)
     if as_json:
         print(json.dumps({"run": str(folder), **asdict(summary), "tables": tables}))
@@ -110,7 +113,11 @@ def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
 
 
 def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
-    """Every table of a run as a dict for JSON; "lines" are its methods, best first."""
+    """The leaderboards of a run as JSON; each is for one task, set of pictures and metric.
+
+    "lines" has an entry for each method, best first: the mean score, and "low" and "high" of its
+    confidence interval.
+    """
     from verax.report.leaderboard import leaderboards
     from verax.report.results import read
 
@@ -138,12 +145,12 @@ def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def _number(value: float | None) -> float | None:
-    """`value`, or None for NaN and infinity, which JSON does not have."""
+    """The value itself, or None for NaN and infinity, which JSON does not have."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def print_table(table: dict[str, Any]) -> None:
-    """Print one table of `leaderboards_of` on the console."""
+    """Print one leaderboard: a line with mean score and confidence interval for each method."""
     unit = f" {table['unit']}" if table["unit"] else ""
     print(f"{table['title']}, {table['metric']}{unit}, {quantity(table['pictures'], 'picture')}")
     width = max(len(line["line"]) for line in table["lines"])
@@ -157,13 +164,13 @@ def score(
     folder: Path = Run,
     metric: list[str] = typer.Option(..., help="Metrics to add; see verax metrics."),
     deviation: bool = typer.Option(
-        False, "--deviation", help="Also measure what each output changed against its photo."
+        False, "--deviation", help="Also measure what each output changed in its photo."
     ),
     workers: int = typer.Option(0, help="Number of workers; 0: one per core."),
 ) -> None:
-    """Score the stored outputs of a run by further metrics.
+    """Compute further metrics for the stored outputs of a run.
 
-    No output is computed again, and no service is called.
+    The outputs are not made again, and no service is called.
     """
     from verax.bench.engines import default_workers
     from verax.bench.runner import rescore
@@ -178,16 +185,21 @@ def score(
 def report(
     folder: Path = Run,
     output: Path = typer.Option(
-        Path("report.html"), "-o", "--output", help="The page, or a folder for it and its pictures."
+        Path("report.html"),
+        "-o",
+        "--output",
+        help="The HTML file, or a folder for it and its pictures.",
     ),
     pictures: str = typer.Option(
         "auto",
-        help="inside, previews (inside, small), beside (copies), linked, or auto (by their size).",
+        help="Pictures of the page: inside, previews (inside, reduced), beside (copied), "
+        "linked (from the run), or auto (chosen by their size).",
     ),
 ) -> None:
-    """Write one HTML page that shows a run; it opens without a network.
+    """Write one HTML page that shows the results of a run; it needs no network.
 
-    If the output is a folder (-o shared/), it gets index.html and the pictures, and opens anywhere.
+    If the output is a folder (-o shared/), the page is its index.html, and the pictures are copied
+    there, so that the folder can be passed on.
     """
     from verax.errors import choose
     from verax.report.page import WAYS, write_page
@@ -205,9 +217,9 @@ def report(
 def export(
     folder: Path = Run,
     output: Path = typer.Argument(..., metavar="DIR", help="Folder to write into."),
-    plots: bool = typer.Option(True, help="Also plots as PNG, SVG and PDF."),
+    plots: bool = typer.Option(True, help="Also write plots as PNG, SVG and PDF."),
 ) -> None:
-    """Write a run as CSV, Parquet, LaTeX, Markdown and plots."""
+    """Write the results of a run as CSV, Parquet, LaTeX, Markdown and plots."""
     from verax.report.export import export as write
     from verax.report.results import read
 
@@ -217,11 +229,11 @@ def export(
 
 
 def compare(
-    first: Path = typer.Argument(..., metavar="RUN_A", help="A run folder."),
-    second: Path = typer.Argument(..., metavar="RUN_B", help="Another run folder."),
+    first: Path = typer.Argument(..., metavar="RUN_A", help="Folder of a run."),
+    second: Path = typer.Argument(..., metavar="RUN_B", help="Folder of another run."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Compare two runs item by item, with paired tests."""
+    """Compare the scores of two runs on the same pictures, with paired statistical tests."""
     from verax.report.results import compare_runs, read
 
     with open_record(first) as a, open_record(second) as b:
@@ -263,7 +275,7 @@ def release(
         "", help="Licence of your own photos, where none is stated, such as 'CC BY 4.0'."
     ),
 ) -> None:
-    """Write a run as a dataset: pictures, Parquet index, WebDataset shards, dataset card.
+    """Write a run as a dataset to publish: pictures, Parquet index, WebDataset shards, card.
 
     Pictures whose licence does not allow publication are left out and listed. So are pictures made
     from photos without a stated licence, unless --licence states it.

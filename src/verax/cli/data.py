@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_datasets(
-    task: str = typer.Option("", help="Only datasets of this task."),
+    task: str = typer.Option("", help="Only datasets of this task (fault)."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """List the known datasets, and where they are on this machine."""
@@ -45,15 +45,15 @@ def list_datasets(
         return
     for entry in entries:
         pictures = sum(entry.splits.values()) or "?"
-        where = mine[entry.name].folder if entry.name in mine else f"not here ({entry.fetch})"
+        where = mine[entry.name].folder if entry.name in mine else "not on this machine"
         print(f"{entry.name:20}{entry.task:18}{pictures:>9}  {where}")
     for name, place in own.items():
         print(f"{name:20}{place.task:18}{'own':>9}  {place.folder}")
 
 
 @app.command()
-def info(name: str = typer.Argument(..., help="Name of a dataset, see verax data list.")) -> None:
-    """Show the facts about a dataset: licence, citation, layout, pitfalls."""
+def info(name: str = typer.Argument(..., help="Name of a dataset in verax data list.")) -> None:
+    """Show the facts about a dataset: licence, citation, layout, known pitfalls."""
     from verax.datasets import registry
 
     entry = _entry(name)
@@ -80,11 +80,14 @@ def info(name: str = typer.Argument(..., help="Name of a dataset, see verax data
 
 @app.command()
 def fetch(
-    name: str = typer.Argument(..., help="Name of a dataset; verax data list shows them."),
+    name: str = typer.Argument(..., help="Name of a dataset in verax data list."),
     output: Path | None = typer.Option(None, "-o", "--output", help="Folder to download into."),
     yes: bool = typer.Option(False, "--yes", help="Accept the licence without a question."),
 ) -> None:
-    """Show the licence of a dataset, then download (or continue to), check, unpack, register it."""
+    """Show the licence of a dataset; then download, check, unpack and register it.
+
+    A download that was stopped is continued.
+    """
     from verax.datasets import fetch as fetching
 
     entry = _entry(name)
@@ -92,7 +95,7 @@ def fetch(
     if entry.fetch != "direct":
         print(f"{entry.home}\n{entry.steps}")
         raise SettingsError(
-            f"{name} cannot be downloaded by a program; follow the steps printed above"
+            f"{name} cannot be downloaded automatically; follow the steps printed above"
         )
     if not yes and not (sys.stdin.isatty() and typer.confirm("Download under this licence?")):
         raise SettingsError(
@@ -131,14 +134,17 @@ def _fetch_one(
 def add(
     folder: Path = typer.Argument(..., help="Folder of the pictures."),
     name: str = typer.Option(
-        "", help="Name for the dataset. Default: that of the published set, or of the folder."
+        "", help="Name for the dataset; default: that of the published dataset, or of the folder."
     ),
-    task: str = typer.Option("", help="Task of your own folder: what is wrong with its photos."),
+    task: str = typer.Option("", help="For your own pictures: the fault of the photos."),
     licence: str = typer.Option(
-        "", help="Licence of your own folder, where no manifest states it."
+        "", help="For your own pictures: their licence, if no manifest states it."
     ),
 ) -> None:
-    """Register a folder of pictures: a published dataset, or your own under its name."""
+    """Register a folder of pictures, so that --dataset finds it by its name.
+
+    A published dataset is recognised by its files; any other folder is a dataset of your own.
+    """
     from verax.datasets import registry
 
     if not folder.is_dir():
@@ -148,16 +154,16 @@ def add(
     if entry is not None:
         if task or licence:
             raise InputError(
-                f"--task and --licence are for folders of your own, but {folder} is the published "
-                f"set {entry.title}; leave them out"
+                f"--task and --licence are for pictures of your own, but {folder} is the published "
+                f"dataset {entry.title}; leave them out"
             )
         return _register(entry, folder)
     own = name or folder.resolve().name
-    hint = f"; if it is {' or '.join(alike)}, add it with --name" if alike else ""
+    hint = f"; if it is {' or '.join(alike)}, add --name with that name" if alike else ""
     if published := registry.namesake(own, known):
         raise SettingsError(
-            f"{folder}: the files are not those of the published set {published.title}{hint}; give "
-            "the folder another name with --name"
+            f"{folder}: the files are not those of the published dataset {published.title}{hint}; "
+            "give your own dataset another name with --name"
         )
     place = registry.Place(str(folder.resolve()), task=task, licence=licence)
     _show(registry.read_own(own, place))
@@ -167,8 +173,15 @@ def add(
 
 
 @app.command()
-def verify(source: str = typer.Argument(..., metavar="NAME|DIR|MANIFEST")) -> None:
-    """Count and hash the pictures of a dataset; say what is missing or has changed."""
+def verify(
+    source: str = typer.Argument(
+        ..., metavar="NAME|DIR|MANIFEST", help="A registered name, a folder or a manifest (CSV)."
+    ),
+) -> None:
+    """Count and hash the files of a dataset.
+
+    If it is given by its name, they are compared with those that the first verify found.
+    """
     from verax.datasets import registry
     from verax.datasets.registry import load
 
@@ -182,15 +195,16 @@ def verify(source: str = typer.Argument(..., metavar="NAME|DIR|MANIFEST")) -> No
     if place.sha256 and place.sha256 != sha256:
         raise InputError(
             f"{source}: expected the files that the first verify found in {place.folder} "
-            f"({quantity(place.pictures, 'file')}, {place.sha256}), but they have changed; if that "
-            f"is intended, add the folder again: verax data add {place.folder}"
+            f"({quantity(place.pictures, 'file')}, {place.sha256}), got changed ones "
+            f"({quantity(files, 'file')}, {sha256}); if that is intended, add the folder again: "
+            f"verax data add {place.folder}"
         )
     registry.keep(_home(), dataset.name, replace(place, pictures=files, sha256=sha256))
     print("same as at the first verify" if place.sha256 else "stored for the next verify")
 
 
 def _fingerprint(dataset: "Dataset") -> tuple[int, str]:
-    """Number of files of a dataset, and the SHA-256 over the SHA-256 of each, in order."""
+    """(number of a dataset's files, one SHA-256 for all: that of their joined SHA-256 texts)."""
     from verax.datasets.fetch import digest
 
     paths = [p for i in dataset.items for p in (i.input, i.target, i.generated) if p is not None]
@@ -231,9 +245,9 @@ def _home() -> Path:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show a progress bar per file on a terminal.
+    """Show a progress bar on a terminal for each file that is downloaded.
 
-    Yields the function to call with (file name, bytes so far, bytes in total or None).
+    Yields the function to call with (file name, bytes so far, bytes in total or None if unknown).
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn

@@ -1,4 +1,4 @@
-"""The commands `verax edit` and `generate`: request pictures; all are written, best first."""
+"""The commands `verax edit` and `generate`, which request pictures, rank and write them all."""
 
 import json
 import sys
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from verax.priors.generated import Asking, Wishes
     from verax.providers import GeneratedImage, GenerateRequest
 
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Result file.")]
-
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Result file (the best).")]
 
 MEANINGS = {  # meaning of each score; the best candidate has the best mean rank over all
     "quality": "naturalness, minus the NIQE of the picture; higher is better, -3 to -5 is usual",
@@ -34,16 +33,16 @@ class TurnOptions:
 
     session: Annotated[
         Path | None,
-        typer.Option(help="File that stores the edits so far; default: beside the result."),
+        typer.Option(help="File with the edits so far; default: beside the result."),
     ] = None
     from_last: Annotated[
-        bool, typer.Option("--from-last", help="Edit the last output, not the original.")
+        bool, typer.Option("--from-last", help="Edit the last result, not the original photo.")
     ] = False
     reject_last: Annotated[
-        bool, typer.Option("--reject-last", help="First undo the last edit.")
+        bool, typer.Option("--reject-last", help="First discard the last edit.")
     ] = False
     as_generated: Annotated[
-        bool, typer.Option("--as-generated", help="Write the files exactly as received.")
+        bool, typer.Option("--as-generated", help="Write the files as the service sent them.")
     ] = False
 
 
@@ -59,7 +58,7 @@ def edit(
     choosing: CallOptions,
     terms: Terms,
 ) -> None:
-    """Edit a photo by an instruction. A further edit repeats the earlier instructions, too."""
+    """Edit a photo by an instruction. A further edit also sends the earlier instructions."""
     from verax import image as images
     from verax import making
     from verax.priors import Turn, edit_judges, load_session
@@ -102,8 +101,8 @@ def edit(
 def turn_source(
     session: "Session", original: "Photo", instruction: str, *, from_last: bool
 ) -> "tuple[Photo, str]":
-    """(picture to send, prompt): the original with all instructions of the session, or with
-    `from_last` the last output with `instruction` alone."""
+    """(picture to send, prompt): the original photo with all instructions of the session, the new
+    one last; or, with `from_last`, the last result with `instruction` alone."""
     from verax import image as images
 
     if not from_last:
@@ -112,7 +111,7 @@ def turn_source(
 
 
 def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
-    """The planned request of an edit; mask, markup and further pictures are read from files."""
+    """The request of an edit, not sent yet, as `wishes` (options) and `guides` (files) say."""
     from verax import image as images
     from verax.priors import generated
 
@@ -128,7 +127,7 @@ def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guide
 
 
 def ask_edits(calls: PaidCalls, source: "Photo", asking: "Asking", count: int) -> "list[Candidate]":
-    """The pictures that `count` calls return, on the grid of `source`; [] on a dry run."""
+    """The pictures that `count` calls return, each on the grid of `source`; [] on a dry run."""
     from verax.priors.generated import on_grid, receive
 
     candidates = []
@@ -145,16 +144,16 @@ def generate(
     *,
     prompt: Annotated[str, typer.Argument(help="What the picture should show.")],
     output: Output = None,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, or auto.")] = "",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in px, or auto.")] = "",
     aspect: Annotated[str, typer.Option(help="WIDTH:HEIGHT such as 16:9.")] = "",
     agree_with: Annotated[
-        Path | None, typer.Option(help="Rank by agreement with this picture as well.")
+        Path | None, typer.Option(help="Rank by similarity to this picture as well.")
     ] = None,
     picture: Picture,
     choosing: CallOptions,
     terms: Terms,
 ) -> None:
-    """Generate a picture from text, at any size or aspect ratio that the model accepts."""
+    """Generate a picture from text, in any size or aspect ratio that the model accepts."""
     from verax import image as images
     from verax.priors import text_judges
     from verax.providers import GenerateRequest
@@ -185,10 +184,8 @@ def generate(
 def plan_generation(
     calls: PaidCalls, draft: "GenerateRequest", shape: tuple[str, str]
 ) -> "tuple[GenerateRequest, tuple[str, ...]]":
-    """The request with model, size and quality filled in, and notices for the user.
-
-    `shape` is (size, aspect) as in the options; either may be "".
-    """
+    """(request, notices): `draft` with model, size and quality set, and sentences for the user.
+    `shape` has the values of --size and --aspect, "" if not set."""
     from verax.priors.generated import DEFAULT_MODEL
     from verax.providers.rules import text_size
 
@@ -204,10 +201,11 @@ def plan_generation(
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One returned picture.
+    """One picture that a service returned.
 
-    `image` is the file as received, `pixels` are on the photo's grid if there is a photo,
-    `fingerprint` identifies its request in the journal, `scores` are those of MEANINGS.
+    `image` is the file as received, `pixels` are on the photo's grid if there is a photo;
+    `fingerprint` is the key of its request in the journal, `notices` are sentences for the user;
+    `scores` are "quality", "fidelity" or "agreement" by name, None if they cannot be computed.
     """
 
     image: "GeneratedImage"
@@ -224,10 +222,11 @@ def write_all(
     *,
     origin: "Origin | None",
 ) -> tuple[list[Path], list[Candidate]]:
-    """Write the best candidate to `target` and the others beside it, numbered.
+    """Rank candidates by `judges`, write the best to `target`, the others beside it with numbers.
 
-    Returns (files, candidates), both best first. With `origin`, pixels are written in that photo's
-    format and signed; otherwise files are written as received, with the suffix of their format.
+    Returns (files, candidates), both best first. `judges` are functions that score a picture, by
+    name of the score. With `origin`, files get that photo's metadata and a signature; otherwise
+    they are written as received, with the suffix of their format.
     """
     from verax.priors import rank
 
@@ -246,7 +245,7 @@ def write_all(
 
 
 def write_as_received(path: Path, picture: "GeneratedImage") -> Path:
-    """Write the bytes of a picture unchanged. Returns its path, with the suffix of its format."""
+    """Write the bytes of a picture unchanged; returns the path, with the suffix of their format."""
     from verax import image as images
 
     suffix = picture.media_type.removeprefix("image/")
@@ -256,9 +255,9 @@ def write_as_received(path: Path, picture: "GeneratedImage") -> Path:
 
 
 def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str, ...]:
-    """Write the pixels in the photo's format, marked as generated and signed.
+    """Write the pixels with the photo's metadata, marked as generated and, with a key, signed.
 
-    Returns notes for the user, such as on what the format cannot store.
+    Returns sentences for the user, such as on what the file's format cannot store.
     """
     from verax import making
     from verax.provenance import SourceFile
@@ -269,7 +268,7 @@ def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str,
 
 
 def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:
-    """Print the files with sizes, scores and notes, best first, as JSON or as text."""
+    """Print each file with its size, scores and notes, best first, as text or as JSON."""
     rows = [
         {
             "file": str(path),
@@ -296,5 +295,5 @@ def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> 
 
 
 def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """The scores rounded to 4 decimals, with None for NaN, which JSON does not have."""
+    """The scores rounded to four decimals; NaN, which JSON does not have, becomes None."""
     return {name: round(v, 4) if v == v else None for name, v in scores.items()}

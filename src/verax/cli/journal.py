@@ -31,16 +31,17 @@ app = typer.Typer(
 
 States = Annotated[
     list[str] | None,
-    typer.Option("--state", help="Only calls in this state: done, uncertain, refused ..."),
+    typer.Option("--state", help="Only calls in this state: done, uncertain, refused, failed ..."),
 ]
-Run = Annotated[str | None, typer.Option("--run", help="Only calls of this run.")]
+Run = Annotated[str | None, typer.Option("--run", help="Only calls of the run with this name.")]
 Before = Annotated[
-    datetime | None, typer.Option("--before", formats=["%Y-%m-%d"], help="Only calls before (UTC).")
+    datetime | None,
+    typer.Option("--before", formats=["%Y-%m-%d"], help="Only calls before this day (UTC)."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Calls = Annotated[
     list[str] | None,
-    typer.Argument(help="Numbers of calls, or the first 8 or more letters of their fingerprints."),
+    typer.Argument(help="Numbers of calls, or the first 8 or more characters of fingerprints."),
 ]
 
 
@@ -48,7 +49,7 @@ Calls = Annotated[
 def list_calls(
     states: States = None, run: Run = None, before: Before = None, as_json: Json = False
 ) -> None:
-    """List calls: number, time, state, request, cost; for refusals the reason."""
+    """List calls with number, time, state, request and cost, and the reason why a call failed."""
     with open_journal() as journal:
         matches = select(journal, None, states, run, before)
     if as_json:
@@ -64,8 +65,8 @@ def list_calls(
 
 
 @app.command()
-def show(call: Annotated[str, typer.Argument(help="Number or fingerprint.")]) -> None:
-    """Show everything that is known about a call, as JSON."""
+def show(call: Annotated[str, typer.Argument(help="Number or fingerprint of the call.")]) -> None:
+    """Show everything that the journal has on a call, as JSON."""
     with open_journal() as journal:
         for one in select(journal, [call], None, None, None):
             entry = record_of(one)
@@ -76,12 +77,12 @@ def show(call: Annotated[str, typer.Argument(help="Number or fingerprint.")]) ->
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Where calls.jsonl and the pictures go.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for calls.jsonl and pictures.")],
     states: States = None,
     run: Run = None,
     before: Before = None,
 ) -> None:
-    """Write the records of calls as JSON lines, and every stored picture byte for byte."""
+    """Write the records of calls as JSON lines, and every stored picture as it was received."""
     from verax.store import write_whole, writing
 
     with open_journal() as journal, writing(folder):
@@ -104,9 +105,10 @@ def prune(
     before: Before = None,
     yes: Annotated[bool, typer.Option("--yes", help="Confirm the removal.")] = False,
 ) -> None:
-    """Remove calls and their answers; the same request is then paid again.
+    """Remove calls and their answers; the same request must then be paid again.
 
-    Uncertain calls are kept unless they are named or --state uncertain is given.
+    Uncertain calls (perhaps billed, without an answer) are only removed if they are named, or if
+    --state uncertain is given.
     """
     if not (calls or states or run or before):
         raise InputError(
@@ -124,13 +126,13 @@ def prune(
     verb = "removed" if yes else "would remove"
     print(
         f"{verb} {quantity(len(matches), 'call')} and {size / 1e6:.1f} MB"
-        + ("" if yes else "; add --yes")
+        + ("" if yes else "; to remove them, add --yes")
     )
 
 
 @app.command("fetch")
 def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly = False) -> None:
-    """Fetch pictures that services sent as links and that are still missing. Costs nothing."""
+    """Download pictures that services sent as links and that are still missing. Costs nothing."""
     from verax.providers.answers import links
 
     with open_journal() as journal:
@@ -143,7 +145,7 @@ def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly =
 
 @app.command()
 def reread(calls: Calls = None, run: Run = None) -> None:
-    """Read the stored answers that an older version could not read. Sends nothing."""
+    """Read stored answers again that an older version of Verax could not read. Sends nothing."""
     with open_journal() as journal:
         states: list[str] = ["unusable", "uncertain"]
         matches = select(journal, calls, states, run, None)
@@ -154,9 +156,10 @@ def reread(calls: Calls = None, run: Run = None) -> None:
 def read_again(
     journal: "Journal", calls: "list[Call]", fetcher: "Callable[[Call], Fetch | None]"
 ) -> Counter[str]:
-    """Read stored answers again; errors are printed to stderr.
+    """Read the stored answers of calls again; errors are printed to stderr.
 
-    Returns how many calls have each state now, such as "done".
+    `fetcher` gives for a call the function that downloads linked pictures; None: do not download.
+    Returns how many calls are now in each state, such as "done".
     """
     counts: Counter[str] = Counter()
     for call in calls:
@@ -174,7 +177,7 @@ def read_again(
 
 @contextmanager
 def fetchers(local_only: bool) -> "Iterator[Callable[[Call], Fetch]]":
-    """Yields a function that takes a call and returns a function that fetches its linked pictures.
+    """Yields a function that gives for a call the function that downloads its linked pictures.
 
     There is one connection per service; all are closed at the end.
     """
@@ -207,9 +210,10 @@ def select(
     run: str | None,
     before: datetime | None,
 ) -> "list[Call]":
-    """The calls that match all arguments that are not None or empty.
+    """The calls that meet all conditions; an argument that is None or empty is no condition.
 
-    `names` are numbers or beginnings of fingerprints. Raises InputError for one without a call.
+    `names` are numbers of calls or beginnings of fingerprints. Raises InputError if one of them
+    fits no call.
     """
     from verax.providers.records import STATES
 
@@ -225,7 +229,10 @@ def select(
     picked = [call for call in matches if any(fits(call, name) for name in names)]
     missing = [name for name in names if not any(fits(call, name) for call in matches)]
     if missing:
-        raise InputError(f"there is no call {missing[0]}; verax journal list shows all calls")
+        raise InputError(
+            f"expected numbers or fingerprints of calls, found no call {missing[0]}; "
+            "verax journal list shows all calls"
+        )
     return picked
 
 
@@ -260,8 +267,8 @@ def answer_bytes(journal: "Journal", call: "Call") -> int:
 
 
 def files_of(journal: "Journal", call: "Call") -> dict[str, bytes]:
-    """File name -> bytes for export: the pictures of an answer, its body if no picture can be read
-    from it, or the received part of an incomplete answer."""
+    """The files to export for a call, as name -> bytes: the pictures of its answer; the answer
+    itself if no picture can be read from it; the received part of an incomplete answer."""
     if call.state not in ("done", "unusable"):
         return {f"{call.id:05}.part": path.read_bytes() for path in journal.answers.files(call)}
     body = journal.answers.body(call)

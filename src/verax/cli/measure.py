@@ -22,15 +22,15 @@ def measure(
     photo: Path = typer.Argument(..., help="The photo."),
     generated: Path = typer.Argument(..., help="The picture that a generator made of it."),
     reference: Path | None = typer.Option(
-        None, help="Ground truth on the photo's grid: adds PSNR after each step of alignment."
+        None, help="Ground truth of the photo's size: adds PSNR and SSIM after each correction."
     ),
-    report: Path | None = typer.Option(None, help="Folder for the pictures and the JSON."),
+    report: Path | None = typer.Option(None, help="Folder for pictures of the changes and JSON."),
     text: bool = typer.Option(
-        False, "--text", help="Compare written words too; needs the tesseract program."
+        False, "--text", help="Also compare written words; needs the program tesseract."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Measure what a generated picture changed against its photo."""
+    """Measure what an image generator changed in a photo."""
     from verax.deviation import compare, ladder
     from verax.deviation import deviation as deviation_of
     from verax.deviation.objects import text_entry
@@ -38,7 +38,7 @@ def measure(
     from verax.image import read
 
     if report is not None and report.exists() and not report.is_dir():
-        raise InputError(f"--report: expected a folder, got the file {report}; name another")
+        raise InputError(f"--report: expected a folder, got the file {report}; name a folder")
     ours, theirs = read(photo).pixels, read(generated).pixels
     look = compare(ours, theirs)
     extra = {"words_lost": text_entry(ours, theirs)} if text else {}
@@ -62,7 +62,11 @@ def measure(
 def write_report(
     folder: Path, look: "Look", deviation: "Deviation", record: dict[str, Any]
 ) -> None:
-    """Write overlay.png, objects.png, motion.png, edges.png and measure.json into a folder."""
+    """Write `record` as measure.json, and pictures of the changes, into a folder.
+
+    The pictures are overlay.png, objects.png and, if photo and generated picture could be aligned,
+    motion.png and edges.png.
+    """
     from verax.deviation import pictures
     from verax.image import write
 
@@ -77,9 +81,11 @@ def write_report(
 
 
 def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
-    """Print the deviation in sentences, and with a reference a table of the scores after each
-    correction (`ladders`)."""
-    print(f"drift {record['drift']:.0f} of 100")
+    """Print the drift (0 to 100) and sentences on what the generator changed.
+
+    With `ladders`, also print a table of PSNR and SSIM after each correction of its picture.
+    """
+    print(f"drift {record['drift']:.0f} of 100 (0: nothing changed)")
     for line in record["sentences"]:
         print(line)
     if not ladders:
@@ -92,12 +98,16 @@ def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
         step = "" if last is None else f"{rung.psnr_db - last:+.2f}"
         print(f"{rung.name:22}{rung.psnr_db:9.2f}{step:>8}{rung.ssim:8.4f}{below.psnr_db:10.2f}")
         last = rung.psnr_db
-    print("floor: the same steps with the mirrored generated picture: what alignment alone gains")
+    print("floor: the same with the mirrored picture, which shows what correction alone gains")
     print(steps.regularisation)
 
 
 class Align(StrEnum):
-    """How to bring a restoration onto the reference's grid before it is scored."""
+    """What is undone in a restoration before it is scored, so that it lies on the reference's grid.
+
+    "none": nothing. "canvas": a change of size and proportions. "global": also one homography.
+    "local": also local motion.
+    """
 
     none = "none"
     canvas = "canvas"
@@ -108,7 +118,7 @@ class Align(StrEnum):
 def metrics(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """List all metrics: meaning, which way is better, requirements, licence."""
+    """List all metrics: what they measure, which values are better, what they need, licence."""
     from verax.metrics import METRICS
 
     columns = ("what", "direction", "needs", "unit", "channel", "kernel", "licence", "install")
@@ -131,20 +141,22 @@ def metrics(
 def score(
     restored: Path = typer.Argument(..., help="Restored picture, or a folder of them."),
     reference: Path | None = typer.Argument(
-        None, help="Ground truth, or a folder with the same names."
+        None, help="Ground truth, or a folder of it with the same names; some metrics need none."
     ),
     names: str = typer.Option(
-        "psnr,ssim", "--metrics", help="Comma-separated names; see: verax metrics."
+        "psnr,ssim", "--metrics", help="Names of metrics, with commas; see verax metrics."
     ),
     protocol: str = typer.Option(
-        "rgb", help="Channel, rgb or y, and pixels of the border to leave out, such as y:4."
+        "rgb", help="Channel to compare, rgb or y (luma); y:4 also leaves out a border of 4 px."
     ),
     align: Align = typer.Option(
-        Align.none, help="Bring the restoration onto the reference's grid first."
+        Align.none,
+        help="First undo a change of size and proportions (canvas), also a homography (global), or "
+        "also local motion (local).",
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Score a restoration against the ground truth; folders are matched by name."""
+    """Score a restoration against the ground truth, or two folders of pictures with equal names."""
     from verax.metrics import parse_protocol
 
     metric_names = [name.strip() for name in names.split(",") if name.strip()]
@@ -172,7 +184,7 @@ def score(
 def score_one(
     restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
 ) -> "tuple[Score, ...]":
-    """The scores of one picture."""
+    """The scores of one picture, one for each metric in `names`."""
     from verax import metrics as room
     from verax.image import read
 
@@ -188,7 +200,7 @@ def score_one(
 
 
 def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
-    """The restoration warped to the reference's grid. Raises InputError for another scene."""
+    """The restoration on the reference's grid. Raises InputError if the scenes seem to differ."""
     from verax.deviation.compare import aligned as on_grid
 
     return on_grid(reference, restored, how.value)[0]
@@ -197,13 +209,13 @@ def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
 def score_two_folders(
     restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
 ) -> "FolderScores":
-    """The scores of all pictures that have the same name in both folders."""
+    """The scores of all pictures whose name, apart from the suffix, is in both folders."""
     from verax.metrics import score_folders
 
     if reference is None or not reference.is_dir():
         raise InputError(
             f"expected a folder of references for the folder {restored}, got "
-            f"{reference or 'none'}; name the folder"
+            f"{reference or 'none'}; name such a folder"
         )
     ours, theirs = pairing.by_stem(restored, reference)
     bring = None if align is Align.none else partial(aligned, how=align)
@@ -211,13 +223,13 @@ def score_two_folders(
 
 
 def tell_scores(scores: "tuple[Score, ...]") -> None:
-    """Print one line for each score, with its protocol."""
+    """Print a line for each score: metric, value, unit, and how it was computed."""
     for one in scores:
         print(f"{one.metric:15} {one.value:10.4f} {one.unit:5} {protocol_text(one)}")
 
 
 def protocol_text(one: "Score") -> str:
-    """A score's protocol in words."""
+    """How a score was computed, in words: channel, range, border, alignment, window."""
     better = "higher is better" if one.direction == "higher" else "lower is better"
     border = f", border {one.border_px} px" if one.border_px else ""
     moved = "" if one.resampler == "none" else f", aligned: {one.resampler}"
@@ -225,7 +237,7 @@ def protocol_text(one: "Score") -> str:
 
 
 def folder_record(result: "FolderScores") -> dict[str, Any]:
-    """The scores of two folders, their means, failures and missing partners, as JSON."""
+    """The scores of two folders as JSON, with means, failures, and pictures without a partner."""
     scored = [row for row in result.rows if not row.failure]
     protocols = {
         s.metric: {k: v for k, v in asdict(s).items() if k not in ("metric", "value")}
@@ -248,7 +260,7 @@ def folder_record(result: "FolderScores") -> dict[str, Any]:
 
 
 def tell_folder(result: "FolderScores", names: list[str]) -> None:
-    """Print a table with one row for each picture, then means, missing partners and protocols."""
+    """Print a row for each picture, means, pictures without a partner, and what was compared."""
     width = max(len("mean"), *(len(row.name) for row in result.rows))
     print(f"{'':{width}} " + " ".join(f"{name:>12}" for name in names))
     for row in result.rows:

@@ -1,4 +1,4 @@
-"""What all commands that call a paid service share: options, estimate of the cost, calls."""
+"""What commands that call a paid service have in common: options, estimate of the cost, calls."""
 
 import inspect
 import math
@@ -35,7 +35,7 @@ Gateway = Annotated[
 ]
 BaseUrl = Annotated[
     str | None,
-    typer.Option("--base-url", rich_help_panel=PANEL, help="Another address of the service."),
+    typer.Option("--base-url", rich_help_panel=PANEL, help="Use this address of the service."),
 ]
 LocalOnly = Annotated[
     bool,
@@ -46,7 +46,7 @@ LocalOnly = Annotated[
 
 
 def dollars(text: str) -> float:
-    """The number of US dollars in a text; infinity for "any", which means no limit."""
+    """The number of US dollars in a text; infinity for "any", which stands for no limit."""
     return math.inf if text == "any" else float(text)
 
 
@@ -70,7 +70,7 @@ Run = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", rich_help_panel=PANEL, help="Print the estimate and send nothing."),
+    typer.Option("--dry-run", rich_help_panel=PANEL, help="Print the expected cost; send nothing."),
 ]
 RetryUncertain = Annotated[
     bool,
@@ -117,7 +117,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The options of a command that calls a paid service."""
+    """The options of a command that calls a paid service: which service, and the cost limit."""
 
     gateway: Gateway = None
     base_url: BaseUrl = None
@@ -130,14 +130,14 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """The options of a command for the pictures that it requests: model, kind and number."""
+    """The options of a command for the pictures that it requests from a service."""
 
     model: Model = None
     quality: Annotated[
         str | None, typer.Option(help="Quality: low, medium, high ...; see: verax models.")
     ] = None
     complexity: Annotated[
-        str | None, typer.Option(help="How much the model plans first: low, medium or high.")
+        str | None, typer.Option(help="How much the model plans ahead: low, medium or high.")
     ] = None
     background: Annotated[str | None, typer.Option(help="auto, opaque or transparent.")] = None
     moderation: Annotated[
@@ -145,15 +145,15 @@ class Picture:
     ] = None
     output_format: Annotated[str | None, typer.Option("--format", help="png, jpeg or webp.")] = None
     output_compression: Annotated[
-        int | None, typer.Option("--compression", help="Of jpeg and webp files, 0 to 100.")
+        int | None, typer.Option("--compression", help="Compression of jpeg and webp, 0 to 100.")
     ] = None
     n: Annotated[int, typer.Option("--n", help="Pictures per call.", min=1, max=10)] = 1
     repeat_index: Annotated[
-        int, typer.Option("--again", help="1, 2, 3 ...: request a further, new answer.", min=0)
+        int, typer.Option("--again", help="1, 2, 3 ...: pay for another answer.", min=0)
     ] = 0
 
     def fields(self) -> dict[str, Any]:
-        """The options as fields of a `GenerateRequest`, by name."""
+        """The options as arguments of `GenerateRequest` by name."""
         return asdict(self) | {"model": self.model or ""}
 
 
@@ -163,20 +163,20 @@ class CallOptions:
 
     best_of: Annotated[
         int,
-        typer.Option("--best-of", help="Number of calls; the answers are ranked.", min=1, max=50),
+        typer.Option("--best-of", help="Make this many calls; rank the answers.", min=1, max=50),
     ] = 1
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guides:
-    """The options of `verax edit` for what is sent beside the photo."""
+    """The options of `verax edit` for what is sent together with the photo."""
 
     mask: Annotated[
-        Path | None, typer.Option(help="Where to edit: transparent places, or white ones.")
+        Path | None, typer.Option(help="Mask of the area to edit: transparent, or else white.")
     ] = None
     markup: Annotated[
-        Path | None, typer.Option(help="PNG with arrows or circles on a transparent background.")
+        Path | None, typer.Option(help="PNG with arrows or circles, transparent elsewhere.")
     ] = None
     reference: Annotated[
         list[Path] | None, typer.Option(help="A further picture to send along; repeatable.")
@@ -188,19 +188,21 @@ class Guides:
 
 @dataclass(frozen=True)
 class PaidCalls:
-    """Makes the paid calls of one command, within its limits, through the open journal (`desk`)."""
+    """Makes the paid calls of one command within its cost limit, through `desk`, which sends the
+    requests and stores the answers."""
 
     desk: "Desk"
     terms: Terms
 
     def batches(self) -> "Batches":
-        """The batches (Batch API) of the service that the command calls."""
+        """The object that sends requests in batches (Batch API) to the service of this command."""
         from verax.providers.batch import batches_of
 
         return batches_of(self.desk)
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
-        """Print what is sent, to which service, at what cost. Returns False on a dry run."""
+        """Print `notices`, what is sent to which service, and what it costs. Returns False on a dry
+        run."""
         for notice in dict.fromkeys(notices):
             print(f"note: {notice}", file=sys.stderr)
         open_ones = self.desk.missing(requests)
@@ -226,9 +228,9 @@ class PaidCalls:
     def ask(
         self, request: R, count: int, notices: Sequence[str] = ()
     ) -> "list[tuple[R, ImagesAnswer]]":
-        """Make `count` calls. Returns (request, answer) for each; [] on a dry run.
+        """Make `count` calls of a request. Returns (request, answer) for each; [] on a dry run.
 
-        Failed calls are left out and their errors printed; raises the first if all failed.
+        Failed calls are left out and their errors printed; if all failed, raises the first error.
         """
         requests = [
             replace(request, repeat_index=request.repeat_index + index) for index in range(count)
@@ -244,7 +246,7 @@ class PaidCalls:
         return [(one, answer) for one, answer in answers if not isinstance(answer, VeraxError)]
 
     def _require_price(self, requests: Sequence["Request"]) -> None:
-        """Raises InputError if the price of a request is unknown and the user set no limit."""
+        """Raises InputError if the price of a request is unknown and no cost limit is set."""
         settings, client = self.desk.settings, self.desk.client
         limit = self.terms.max_cost if self.terms.max_cost is not None else settings.max_cost
         if limit is not None or client.gateway.name == "custom":
@@ -252,16 +254,16 @@ class PaidCalls:
         for request in requests:
             if self.desk.budget.tariff.price(request) is None:
                 near = get_close_matches(request.model.rpartition("/")[2], client.known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "."
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise InputError(
-                    f"no price is known for {request.model!r} at {client.gateway.name}{hint} "
-                    "To call this model anyway, whatever it costs: --max-cost any"
+                    f"no price is known for {request.model!r} at {client.gateway.name}{hint}; to "
+                    "call this model anyway, whatever it costs: --max-cost any"
                 )
 
 
 @contextmanager
 def paid_calls(terms: Terms) -> "Iterator[PaidCalls]":
-    """Yields the paid calls of a command, to the service that options or settings name."""
+    """Yields the object that makes paid calls to the service that options or settings name."""
     from verax.providers.journal import journal_folder, open_desk
 
     settings = settings_of(terms)
@@ -280,7 +282,7 @@ def paid_calls(terms: Terms) -> "Iterator[PaidCalls]":
 
 
 def settings_of(terms: Terms) -> "Settings":
-    """Settings from environment and config file, overridden by the options."""
+    """The settings from environment and config file, overridden by the options."""
     from verax.settings import load
 
     settings = load()
@@ -292,7 +294,7 @@ def settings_of(terms: Terms) -> "Settings":
 
 
 def price_text(estimate: "Estimate") -> str:
-    """The estimated price in words."""
+    """The estimated price as text, such as "$0.0420, at most $0.1300"."""
     if estimate.expected_usd is None or estimate.high_usd is None:
         return "an unknown amount (no price of this model at this service is known)"
     return f"${estimate.expected_usd:.4f}, at most ${estimate.high_usd:.4f}"

@@ -23,9 +23,9 @@ WHY = {
 
 
 def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The picture files in a folder, sorted by name; hidden files are left out.
+    """The picture files in a folder, sorted by name, without hidden files.
 
-    `recursive` includes those of its subfolders, hidden ones left out.
+    `recursive` includes those in its subfolders that are not hidden.
     """
     if not folder.is_dir():
         raise InputError(
@@ -41,9 +41,10 @@ def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], bool]:
-    """The pictures that paths, folders and glob patterns name, and whether they may be several.
+    """(pictures, several): the picture files that paths, folders and glob patterns name.
 
-    The second value is False only for a single path of a file.
+    `several` is False if the argument is a single file, and True otherwise: even if a folder or a
+    pattern has only one picture.
     """
     photos: list[Path] = []
     several = len(arguments) > 1
@@ -71,9 +72,9 @@ def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[
 
 
 def glob(pattern: Path) -> list[Path]:
-    """The files whose name fits the last part of a pattern such as photos/*.jpg.
+    """The files that a pattern such as photos/*.jpg matches; only its last part has wildcards.
 
-    Hidden files, such as macOS writes, are left out unless the pattern begins with a dot.
+    Hidden files, such as macOS writes, are left out unless that part begins with a dot.
     """
     hidden = pattern.name.startswith(".")
     pictures = sorted(
@@ -87,9 +88,10 @@ def glob(pattern: Path) -> list[Path]:
 
 
 def by_stem(*folders: Path) -> tuple[dict[str, Path], ...]:
-    """For each folder, its pictures by name without suffix, as `datasets.by_name` gives them.
+    """For each folder, a dict of its pictures by name without suffix.
 
-    Raises InputError if a folder is missing or has two pictures of one name.
+    Raises InputError if a folder is missing, or has two pictures whose names differ in the suffix
+    alone.
     """
     for folder in folders:
         pictures_in(folder)
@@ -97,10 +99,10 @@ def by_stem(*folders: Path) -> tuple[dict[str, Path], ...]:
 
 
 def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -> dict[Path, Path]:
-    """For each photo that has a partner in `folder`, the path of that partner.
+    """The partner of each photo: the picture in `folder` with the same name, apart from the suffix.
 
-    `places` gives the name or relative path of each photo, which its partner has except for the
-    suffix. `deep` includes subfolders. Raises InputError if no photo has a partner.
+    `places`: for each photo, the path relative to `folder` where its partner is expected. `deep`
+    includes subfolders. Photos without a partner are left out; if all are, raises InputError.
     """
     others = {p.relative_to(folder): p for p in pictures_in(folder, recursive=deep)}
     key = common_key([str(place) for place in places.values()], [str(place) for place in others])
@@ -122,7 +124,7 @@ def common_folder(photos: Iterable[Path]) -> Path:
 
 
 def camera(photo: "Photo") -> str:
-    """The camera model in a photo's EXIF; "" if there is none."""
+    """The camera model that a photo's EXIF names; "" if it names none."""
     from PIL.Image import Exif
 
     tags = Exif()
@@ -134,7 +136,9 @@ def camera(photo: "Photo") -> str:
 class Job:
     """One photo to restore, its prior, and the paths of its results.
 
-    `report` is the folder of its report; `registration` that of the prior, if known already."""
+    `report`: folder for its report, None: no report. `registration`: of the prior on the photo;
+    None: it is still to be computed.
+    """
 
     photo: Path
     prior: Path | None
@@ -148,9 +152,9 @@ def second_as_prior(
 ) -> "tuple[list[Path], Path | None, Registration | None]":
     """(photos, prior, registration) for pictures that the user named without --prior.
 
-    Two pictures of the same scene are a photo and its prior; otherwise all are photos, without
-    prior. Generators write no camera into EXIF, so a second picture with a camera is a photo,
-    unless `accept` is set.
+    Two pictures of the same scene are a photo and its prior. Otherwise all are photos, and prior
+    and registration are None. A second picture whose EXIF names a camera is a photo, since
+    generators name none. With `accept`, the second of two pictures is always the prior.
     """
     from verax import image as images
     from verax.geometry.register import register
@@ -194,9 +198,10 @@ def plan(
     report: Path | None,
     recursive: bool = False,
 ) -> list[Job]:
-    """One job per photo, with its prior and the paths of its results (`several`: in a folder)."""
+    """One job for each photo, with its prior and the paths of its results. `several`: `prior` and
+    `output` are folders; their files are named or, if `recursive`, placed like the photos."""
     if report is not None and report.exists() and not report.is_dir():
-        raise InputError(f"--report: expected a folder, got the file {report}; name another")
+        raise InputError(f"--report: expected a folder, got the file {report}; name a folder")
     if not several:
         photo = photos[0]
         target = output or photo.with_name(writable(f"{photo.stem}_restored{photo.suffix}"))
@@ -231,20 +236,20 @@ def plan(
     targets = [job.output for job in jobs]
     twice = sorted({t.name for t in targets if targets.count(t) > 1})
     if twice:
-        raise InputError(f"several photos have one result {', '.join(twice)}; rename the photos")
+        raise InputError(f"several photos would be written to {', '.join(twice)}; rename them")
     return jobs
 
 
 def writable(name: str) -> str:
-    """The file name of a result, with the suffix .png for formats that cannot be written."""
+    """The file name itself, or with the suffix .png if its format can be read but not written."""
     path = Path(name)
     return str(path.with_suffix(".png")) if path.suffix.lower() in READ_ONLY else name
 
 
 def check_targets(jobs: Sequence[Job], *, several: bool, make: bool) -> None:
-    """Raises OutputError for results that cannot be written, before anything is paid or done.
+    """Raises OutputError if a result cannot be written, before anything is paid or computed.
 
-    `make` makes the folder of several results; without it nothing is left on disk.
+    `make`: make the folders of several results; otherwise, as on a dry run, nothing is made.
     """
     from verax import image as images
 
@@ -258,7 +263,7 @@ def check_targets(jobs: Sequence[Job], *, several: bool, make: bool) -> None:
 
 
 def still_to_do(jobs: list[Job]) -> list[Job]:
-    """The jobs whose result does not exist yet; prints how many results exist."""
+    """The jobs whose result file does not exist yet; prints how many are skipped."""
     todo = [job for job in jobs if not job.output.is_file()]
     if len(todo) < len(jobs):
         existing = quantity(len(jobs) - len(todo), "photo")

@@ -1,7 +1,7 @@
 """Requests priors from an image service.
 
 `verax restore` requests all priors before it restores the first photo, `verax bench run` requests
-each when its item is processed; both print the cost first. Answers are stored in the journal: a
+each when it needs it; both print the cost first. Answers are stored in the journal, so that a
 stopped command continues without paying again, and only a few photos are in memory at a time.
 """
 
@@ -28,21 +28,22 @@ if TYPE_CHECKING:
     from verax.providers import ImagesAnswer
     from verax.providers.batch_table import Batch
 
+POLL_S = 30.0  # seconds between two checks of a batch
 AT_ONCE = 100  # photos that are planned, announced and requested together
 HELD_PIXELS = 64_000_000  # of photos and answers, kept from request to restoration: 768 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """Whether the Batch API is used (`on`), and seconds between checks whether a batch is ready."""
+    """Whether to use the Batch API (`on`), and how many seconds to wait between status checks."""
 
     on: bool = False
-    poll_s: float = 30.0
+    poll_s: float = POLL_S
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A planned request: the key of its answer in the journal, and the request without pictures."""
+    """A request without its pictures, and its fingerprint, the key of its answer in the journal."""
 
     fingerprint: str
     asking: "Asking"
@@ -50,7 +51,8 @@ class Planned:
 
 @dataclass(frozen=True)
 class PriorCalls:
-    """Requests the priors of many photos from a service; `failed` has the errors, by photo."""
+    """Requests the priors of many photos from a service. The dicts are by photo: errors, pictures
+    and answers that are kept in memory, and requests."""
 
     calls: PaidCalls
     wishes: "Wishes"
@@ -63,7 +65,7 @@ class PriorCalls:
     def fetch(self, photos: Sequence[Path]) -> bool:
         """Request the priors of all photos; the journal stores them. Returns False on a dry run.
 
-        The error of a single photo is raised later, by `prior`.
+        An error with one photo is raised later, when `prior` is called for it.
         """
         batches = self.calls.batches() if self.batching.on else None
         go_on = True
@@ -88,7 +90,7 @@ class PriorCalls:
         return go_on
 
     def prior(self, path: Path) -> "GeneratedPrior":
-        """The prior in the stored answer for a photo. Raises the error of its call."""
+        """The prior that `fetch` got for a photo. Raises the error of its call if it failed."""
         from verax.priors.generated import receive
 
         if path in self.failed:
@@ -105,16 +107,16 @@ class PriorCalls:
         raise ProviderError(f"no prior for {path.name} ({why}); see verax journal list")
 
     def photo(self, path: Path) -> "Opened | None":
-        """The photo as decoded for its request; None if it is no longer in memory."""
+        """The photo as it was decoded for its request; None if it was not kept in memory."""
         return self.photos.pop(path, None)
 
     def _has_room(self, pixels: int) -> bool:
-        """Whether so many more decoded pixels fit into HELD_PIXELS."""
+        """Whether so many more decoded pixels may be kept in memory: at most 64 million in all."""
         photos = sum(one.photo.width * one.photo.height for one in self.photos.values())
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
-        """(photo, its planned request) one by one; the errors of single photos go to `failed`."""
+        """Yields (photo, its request). Errors go to `failed`; that of an only photo is raised."""
         for path in photos:
             try:
                 asking = self._plan(path)
@@ -144,7 +146,7 @@ class PriorCalls:
 
 @contextmanager
 def open_prior_calls(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[PriorCalls]:
-    """Yields what requests the priors of a `verax restore`, with the journal open."""
+    """Yields the object that requests the priors of a `verax restore`; closes the journal after."""
     with paid_calls(terms) as calls:
         if batching.on:
             calls = replace(calls, desk=calls.desk.batched())
@@ -152,7 +154,7 @@ def open_prior_calls(terms: Terms, wishes: "Wishes", batching: Batching) -> Iter
 
 
 def opened_answer(prior: "GeneratedPrior") -> "Opened":
-    """A prior from a service as an opened picture: its pixels, and its file's bytes unchanged."""
+    """A service's prior in the form of an opened file: its pixels, and the bytes as received."""
     from verax import image as images
     from verax.making import Opened
     from verax.provenance import SourceFile
@@ -167,7 +169,8 @@ def print_status(batch: "Batch") -> None:
 
 @dataclass(slots=True)
 class SharedCall:
-    """A call whose prior several methods of a run need; `uses` counts those that still wait."""
+    """A call of a run whose prior several methods need. `uses` counts those that still wait for it;
+    `prior` is kept in memory until then."""
 
     photo: "Image"
     asking: "Asking"
@@ -183,17 +186,15 @@ class SharedCall:
 
 @dataclass(frozen=True)
 class BenchPriorCalls:
-    """Requests the priors of a benchmark run from a service.
-
-    Photos, read to state the cost, and answers that several methods need stay in memory.
-    """
+    """Requests the priors of a benchmark run from a service. `shared`: calls by their key, with the
+    photos and priors that stay in memory for further methods."""
 
     calls: PaidCalls
     batching: Batching
     shared: dict[object, SharedCall] = field(default_factory=dict)
 
     def announce(self, works: "Sequence[Work]", files: "Digests") -> bool:
-        """Print what is sent and what it costs, submit batches. Returns False on a dry run."""
+        """Print what is sent and its cost; send the batches, if any. Returns False on a dry run."""
         uses: Tally[object] = Tally(work.call_key for work in works if work.call_key)
         distinct = iter({work.call_key: work for work in works if work.call_key}.values())
         go_on = True
@@ -221,14 +222,14 @@ class BenchPriorCalls:
         return sum(one.pixels for one in [*self.shared.values()]) + pixels <= HELD_PIXELS
 
     def photo(self, work: "Work") -> "Image":
-        """The pixels of a work item's photo, degraded if the item says so."""
+        """The photo of a work item, with the degradation that the item states, if any."""
         from verax.bench.stages import photo_of
 
         shared = self.shared.get(work.call_key)
         return photo_of(work) if shared is None else shared.photo
 
     def prior(self, photo: "Image", work: "Work") -> "Prior":
-        """The prior of one work item, stored or requested now. Raises the error of the call."""
+        """The prior of a work item: from memory, from the journal, or paid for now."""
         shared = self.shared.get(work.call_key)
         if shared is None:
             return self._ask(self._plan(photo, work))
@@ -262,7 +263,7 @@ class BenchPriorCalls:
         )
 
     def _seconds(self, asking: "Asking") -> float | None:
-        """Seconds that the call took; None if unknown, or for a batch, which waits in a queue."""
+        """How many seconds the call took; None if unknown, or in a batch, which waits first."""
         journal = self.calls.desk.journal
         call = journal.records.newest(asking.request.fingerprint())
         if call is None or call.ended is None or self.batching.on:
@@ -289,7 +290,8 @@ class BenchPriorCalls:
 
 @contextmanager
 def open_bench_calls(terms: Terms, batching: Batching, folder: Path) -> Iterator[BenchPriorCalls]:
-    """Yields what requests the priors of the run in `folder`; its starts share one cost limit."""
+    """Yields the object that requests the priors of the benchmark run in `folder`. If the run is
+    started again, all its calls count towards one cost limit."""
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     run = terms.run or f"bench-{folder.name}-{name}"
     with paid_calls(replace(terms, run=run)) as calls:

@@ -8,12 +8,12 @@ import typer
 
 from verax.cli import pairing
 from verax.cli.paid import PANEL, Model, Terms, grouped
+from verax.cli.prior_calls import POLL_S, Batching, open_prior_calls
 from verax.cli.restore_jobs import Options, run_jobs
 from verax.errors import InputError, choose
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 
 PRIOR, RESULT = "Prior", "Result"
-POLL_S = 30.0
 Photos = Annotated[
     list[Path],
     typer.Argument(
@@ -41,7 +41,7 @@ class Files:
     ] = None
     report: Annotated[
         Path | None,
-        typer.Option(help="Folder for pictures and figures: sheet.png, trust.png, report.json."),
+        typer.Option(help="Folder for a report on each photo: sheet.png, trust.png, report.json."),
     ] = None
     recursive: Annotated[
         bool,
@@ -57,7 +57,7 @@ class Choices:
         float,
         typer.Option(
             rich_help_panel=PRIOR,
-            help="1: only what the photo confirms, and light. 0: the registered prior itself.",
+            help="1: take only light and what the photo confirms from the prior. 0: take all.",
         ),
     ] = DEFAULT_FIDELITY
     accept_prior: Annotated[
@@ -80,7 +80,7 @@ class Choices:
         str | None,
         typer.Option(
             rich_help_panel=RESULT,
-            help="How to restore without a prior: a name of 'verax names restorers', or a file.",
+            help="Method to restore without a prior: a name in 'verax names restorers', or a file.",
         ),
     ] = None
     drop_gps: Annotated[
@@ -88,13 +88,13 @@ class Choices:
         typer.Option(
             "--drop-gps",
             rich_help_panel=RESULT,
-            help="Remove the place where the photo was taken from the metadata.",
+            help="Leave the place where the photo was taken out of the metadata.",
         ),
     ] = False
     skip_existing: Annotated[
         bool,
         typer.Option(
-            "--skip-existing", rich_help_panel=RESULT, help="Skip photos that have a result."
+            "--skip-existing", rich_help_panel=RESULT, help="Skip photos whose result exists."
         ),
     ] = False
     salvage: Annotated[
@@ -102,14 +102,14 @@ class Choices:
         typer.Option(
             "--salvage",
             rich_help_panel=RESULT,
-            help="Read what is left of a truncated JPEG or PNG; a prior fills the rest.",
+            help="Accept a truncated JPEG or PNG; the missing part is filled from the prior.",
         ),
     ] = False
     only: Annotated[
         Path | None,
         typer.Option(
             rich_help_panel=RESULT,
-            help="Mask picture: white where the photo may change; the rest stays bit for bit.",
+            help="Mask picture: white where the photo may change; the rest stays exactly as it is.",
         ),
     ] = None
     mask: Annotated[
@@ -128,9 +128,7 @@ class Choices:
     ] = ""
     exposure: Annotated[
         float,
-        typer.Option(
-            rich_help_panel=RESULT, help="Stops by which to brighten the result, -4 to 4."
-        ),
+        typer.Option(rich_help_panel=RESULT, help="Brighten by this many stops, -4 (darken) to 4."),
     ] = 0.0
     as_json: Annotated[
         bool,
@@ -139,32 +137,35 @@ class Choices:
     verbose: Annotated[
         bool,
         typer.Option(
-            "-v", "--verbose", rich_help_panel=RESULT, help="Also print figures, such as shares."
+            "-v", "--verbose", rich_help_panel=RESULT, help="Also print figures on the result."
         ),
     ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """The options of `verax restore` for the request to an image service."""
+    """The options of `verax restore` for priors that it requests from an image service."""
 
     model: Model = None
     task: Annotated[
         str,
-        typer.Option(rich_help_panel=PANEL, help="The fault to correct, see 'verax names tasks'."),
+        typer.Option(rich_help_panel=PANEL, help="The fault to correct; see 'verax names tasks'."),
     ] = "auto"
-    prompt: Annotated[str, typer.Option(rich_help_panel=PANEL, help="Your own prompt.")] = ""
+    prompt: Annotated[
+        str, typer.Option(rich_help_panel=PANEL, help="Your own prompt, instead of the task's.")
+    ] = ""
     quality: Annotated[
         str | None,
         typer.Option(rich_help_panel=PANEL, help="low, medium, high ...; see 'verax models'."),
     ] = None
-    moderation: Annotated[str | None, typer.Option(rich_help_panel=PANEL, help="auto or low.")] = (
-        None
-    )
+    moderation: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=PANEL, help="Moderation: auto, or low (less strict)."),
+    ] = None
     batch: Annotated[
         bool,
         typer.Option(
-            "--batch", rich_help_panel=PANEL, help="Use the batch API: half the price, up to 24 h."
+            "--batch", rich_help_panel=PANEL, help="Use the Batch API: half the price, up to 24 h."
         ),
     ] = False
     batch_poll: Annotated[
@@ -185,13 +186,13 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     asking = paying or (ask.task != "auto" and prior is None)
     check_options(ask, terms, asking=asking)
     if choices.accept_prior and prior is None and not asking:
-        raise InputError("--accept-prior: there is no prior; add one as second picture or --prior")
+        raise InputError("--accept-prior: there is no prior to accept; name one with --prior")
     if files.recursive and not any(photo.is_dir() for photo in photos):
         raise InputError("--recursive: expected a folder of photos, got none; name a folder")
     paths, several = pairing.expand(photos, recursive=files.recursive)
     if prior is not None and asking and not several:
         raise InputError(
-            "expected one prior, got --prior and a request for another (such as by --model); leave "
+            "expected one prior, got --prior and a request for another (as by --model); leave "
             "one of them out"
         )
     jobs = pairing.plan(
@@ -210,7 +211,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
 
 
 def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
-    """Raises InputError if an option needs a missing one; `asking`: a service is called."""
+    """Raises InputError if an option has no effect; `asking`: priors come from a service."""
     paid = {
         "--quality": ask.quality,
         "--moderation": ask.moderation,
@@ -221,21 +222,22 @@ def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
     options = [name for name, value in paid.items() if value]
     if options and not asking:
         raise InputError(
-            f"{' and '.join(options)}: no service is called, so this has no effect; add --model"
+            f"{' and '.join(options)}: no service is called, so this has no effect; add --model "
+            "or leave it out"
         )
     if ask.batch_poll != POLL_S and not ask.batch:
         raise InputError("--batch-poll has no effect without --batch; add --batch")
 
 
 def checked_task(task: str) -> str:
-    """`task` if it is known, "" for "auto" (photo and prior show it). Raises UnknownNameError."""
+    """The task itself; "" for "auto" (to be detected). Raises UnknownNameError for other names."""
     from verax import catalog
 
     return "" if task == "auto" else choose({n: n for n in catalog.tasks()}, task, kind="task")
 
 
 def options_of(choices: Choices, task: str, *, several: bool) -> Options:
-    """The options of the command, checked before any work. Raises InputError for a wrong one."""
+    """The options of the command, checked. Raises InputError for a wrong value."""
     from verax.making import Order, credentials_of
     from verax.prints.enlarge import larger_size
     from verax.restorers.classical import check_exposure
@@ -259,8 +261,7 @@ def options_of(choices: Choices, task: str, *, several: bool) -> Options:
 
 
 def ask_and_run(jobs: list[pairing.Job], options: Options, ask: Ask, terms: Terms) -> None:
-    """Request every missing prior from a service, then restore; a dry run does neither."""
-    from verax.cli.prior_calls import Batching, open_prior_calls
+    """Request missing priors from a service, then restore the photos; a dry run prints the cost."""
     from verax.priors.generated import Wishes
 
     wishes = Wishes(

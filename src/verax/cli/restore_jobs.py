@@ -62,9 +62,10 @@ class Options:
 
 
 def run_jobs(jobs: "list[Job]", options: "Options", service: "PriorCalls | None" = None) -> None:
-    """Restore one photo and describe it, or many with a summary.
+    """Restore one photo and print a sentence on it, or several and print a summary.
 
-    Raises typer.Exit with status 1 after an error, 3 if --strict is set and a prior was not used.
+    `service` has the priors that were requested, if any. Raises typer.Exit with status 1 after an
+    error, 3 if --strict is set and a photo was restored without a prior.
     """
     if not jobs:
         return
@@ -85,9 +86,9 @@ def run_jobs(jobs: "list[Job]", options: "Options", service: "PriorCalls | None"
 def run_all(
     jobs: "list[Job]", options: "Options", service: "PriorCalls | None"
 ) -> list[dict[str, Any]]:
-    """Restore every photo and print a summary. Returns their JSON records.
+    """Restore every photo and print a summary. Returns a JSON record for each photo.
 
-    An error with one photo does not stop the others; its record has "error".
+    An error with one photo does not stop the others; its record has the message as "error".
     """
     from rich.console import Console
     from rich.progress import track
@@ -116,7 +117,7 @@ def run_all(
 
 
 def run_job(job: "Job", options: "Options", service: "PriorCalls | None" = None) -> dict[str, Any]:
-    """Restore one photo and write its files. Returns its JSON record."""
+    """Restore one photo, write the result and the report. Returns the JSON record of the photo."""
     from verax import making
     from verax.cli.prior_calls import opened_answer
     from verax.report.sheet import write_report
@@ -162,7 +163,7 @@ def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
 
 
 def sentence(record: dict[str, Any]) -> str:
-    """A sentence that says what was done to a photo."""
+    """A sentence that says what was done to a photo, given its JSON record."""
     if record["prior"] == "none":
         return _alone(record)
     if record["prior"] == "unused":
@@ -204,7 +205,7 @@ def _alone(record: dict[str, Any]) -> str:
 
 
 def _done(record: dict[str, Any]) -> str:
-    """What was done with a prior, such as "Haze and noise removed, sharpened"; "" for nothing."""
+    """What was corrected with a prior, such as "Haze removed, sharpened"; "" for nothing."""
     explanation = record["explanation"]
     task, believed = explanation["task"], explanation["believed"].split(", ")
     hazy = "haze" in _corrected(record)
@@ -220,8 +221,8 @@ def _done(record: dict[str, Any]) -> str:
 
 
 def _corrected(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
-    """The faults of a photo that were certain enough to be corrected, such as "haze"; with `kinds`,
-    only those among them."""
+    """The faults, such as "haze", that a photo has with a certainty of 0.5 or more, so that they
+    were corrected; if `kinds` is given, only those in it."""
     by_kind = record["faults"]["kinds"]
     return [
         k for k, one in by_kind.items() if one["certainty"] >= SURE and (not kinds or k in kinds)
@@ -229,7 +230,7 @@ def _corrected(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
 
 
 def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
-    """A phrase such as "Haze and noise removed, sharpened"; "" if both lists are empty."""
+    """A phrase such as "Haze and noise removed, sharpened"; "" if both arguments are empty."""
     things = list(dict.fromkeys(removed))
     parts = [", ".join(things[:-1]) + (" and " if things[1:] else "") + things[-1] + " removed"] \
         if things else []  # fmt: skip
@@ -238,7 +239,7 @@ def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
 
 
 def figures(record: dict[str, Any]) -> list[str]:
-    """Lines of numbers that -v prints after the sentence."""
+    """The lines that -v prints after the sentence: size, time, registration, trust map, faces."""
     lines = [f"{record['width']}x{record['height']}, {record['seconds']:.1f} s"]
     registration, shares = record["registration"], record["trust"]
     if registration is not None:
@@ -259,7 +260,7 @@ def figures(record: dict[str, Any]) -> list[str]:
 
 
 def _face(face: dict[str, Any]) -> str:
-    """One line on a face of the photo: its place in px, whether it is still the same face."""
+    """A line on a face: its box in px, whether it is still the same, and its generated share."""
     left, top, right, bottom = (round(value) for value in face["box"])
     verdict = face["restoration"]["verdict"]
     still = verdict if verdict == "cannot be told" else f"{verdict} face as in the photo"
@@ -268,9 +269,9 @@ def _face(face: dict[str, Any]) -> str:
 
 
 def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
-    """Print one of many results, as JSON or as text.
+    """Print the JSON of one of several results, or, with `verbose`, its path and figures.
 
-    The text is a line if the prior was not used, and figures with -v.
+    A prior that was not used is reported on stderr in any case.
     """
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
@@ -285,7 +286,7 @@ def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) ->
 
 
 def tell_all(records: list[dict[str, Any]], folder: str) -> None:
-    """Print a summary of many results, whose common folder is `folder`, and the failures."""
+    """Print how many photos were restored, how priors were used, and every error."""
     done = [record for record in records if "error" not in record]
     uses = [record["prior"] for record in done]
     print(

@@ -26,23 +26,23 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def serve(
     host: str = typer.Option("127.0.0.1", help="Address to listen on."),
     port: int = typer.Option(8000, help="Port to listen on; 0 takes a free one."),
-    workers: int = typer.Option(0, help="Restorations at a time; 0 is one per core."),
-    waiting: int = typer.Option(64, help="Jobs that may wait; further ones get status 429."),
-    name: list[str] = typer.Option([], help="Host name that the server answers to; repeatable."),
+    workers: int = typer.Option(0, help="Photos to restore at a time; 0: one per core."),
+    waiting: int = typer.Option(64, help="Photos that may wait; further ones get status 429."),
+    name: list[str] = typer.Option([], help="Further host name of the server; repeatable."),
     fetch: list[str] = typer.Option(
-        [], help="Host from which pictures may be fetched by address; repeatable, none by default."
+        [], help="Host from which pictures named by URL may be downloaded; repeatable."
     ),
     gateway: str | None = typer.Option(None, help="Image service that it may call."),
-    base_url: str | None = typer.Option(None, "--base-url", help="Another address of it."),
+    base_url: str | None = typer.Option(None, "--base-url", help="Address of that service."),
     local_only: bool = typer.Option(
         False, "--local-only", help="Refuse every address beyond this machine."
     ),
     cors: list[str] = typer.Option(
         [], help="Origin such as https://app.example whose pages may send requests; repeatable."
     ),
-    root_path: str = typer.Option("", help="URL path of the server, such as /verax."),
+    root_path: str = typer.Option("", help="URL path of the page, such as /verax."),
 ) -> None:
-    """Serve the OpenAI-compatible Images API and a page for people."""
+    """Start a server with a web page to restore photos, and an Images API like that of OpenAI."""
     from verax.bench.engines import default_workers
 
     need_server()
@@ -74,8 +74,8 @@ def serve(
 
 
 def server_settings(gateway: str | None, base_url: str | None, *, local_only: bool) -> "Settings":
-    """The settings, overridden by the options. Raises SettingsError if the certificate that they
-    name cannot be read."""
+    """The settings, overridden by the options. Raises SettingsError if the certificate or the key
+    for signing that they name cannot be used."""
     from verax.making import credentials_of
     from verax.settings import load
 
@@ -90,7 +90,7 @@ def server_settings(gateway: str | None, base_url: str | None, *, local_only: bo
 
 
 def has_clients(settings: "Settings") -> bool:
-    """Whether any client of the server has a key."""
+    """Whether at least one client has a key for the server."""
     from verax.server.access import ClientKeys
 
     with closing(ClientKeys(settings.home / "serve" / "clients.sqlite")) as clients:
@@ -98,7 +98,7 @@ def has_clients(settings: "Settings") -> bool:
 
 
 def check_host(host: str, *, guarded: bool) -> None:
-    """Raises SettingsError if other machines can reach `host` and clients need no key."""
+    """Raises SettingsError if other machines reach `host`, unless clients have keys (`guarded`)."""
     if host not in LOOPBACK and not guarded:
         raise SettingsError(
             f"--host {host}: other machines can reach this address, so every client needs a key; "
@@ -107,7 +107,7 @@ def check_host(host: str, *, guarded: bool) -> None:
 
 
 def address_of(host: str, listener: socket.socket, root_path: str) -> str:
-    """The address of the page, ending in a slash."""
+    """The URL of the page, which ends in a slash; `listener` is the socket of the server."""
     name = f"[{host}]" if ":" in host else host
     path = root_path.strip("/")
     return f"http://{name}:{listener.getsockname()[1]}/" + (f"{path}/" if path else "")
@@ -115,11 +115,12 @@ def address_of(host: str, listener: socket.socket, root_path: str) -> str:
 
 def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
     """Raises InputError for a malformed --cors or --root-path, SettingsError for --cors '*' unless
-    clients need keys (`guarded`)."""
+    clients have keys (`guarded`)."""
     wrong = [one for one in cors if one != "*" and not re.fullmatch(r"https?://[^/\s]+/?", one)]
     if wrong:
         raise InputError(
-            f"--cors: expected an origin such as https://app.example, got {wrong[0]!r}"
+            f"--cors: expected an origin such as https://app.example, got {wrong[0]!r}; "
+            "give only scheme and host"
         )
     if "*" in cors and not guarded:
         raise SettingsError(
@@ -127,11 +128,14 @@ def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
             "NAME"
         )
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+/?", root_path):
-        raise InputError(f"--root-path: expected a path such as /verax, got {root_path!r}")
+        raise InputError(
+            f"--root-path: expected a path such as /verax, got {root_path!r}; begin "
+            "with a slash and use only letters, digits, slashes and . _ ~ -"
+        )
 
 
 def only_server(folder: Path) -> "Presence":
-    """A lock on the server's folder, held until closed. Raises SettingsError if it is locked."""
+    """Lock the server's folder until the result is closed. Raises SettingsError if it is locked."""
     from verax.store import Presence
 
     mine = Presence(folder / "running")
@@ -156,7 +160,7 @@ def need_server() -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SettingsError if the port cannot be used."""
+    """A socket that listens on a port. Raises SettingsError if the port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
@@ -167,13 +171,15 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 key_app = typer.Typer(
-    name="serve-key", help="Keys for clients of verax serve.", no_args_is_help=True
+    name="serve-key",
+    help="Make, list and remove keys for clients of verax serve.",
+    no_args_is_help=True,
 )
 
 
 @key_app.callback()
 def keys() -> None:
-    """Keys for clients of verax serve."""
+    """Make, list and remove keys for clients of verax serve."""
     need_server()
 
 
@@ -188,10 +194,10 @@ def _clients() -> "ClientKeys":
 def add(
     name: str = typer.Argument(..., help="Name of the client."),
     budget: float | None = typer.Option(
-        None, help="US dollars that its paid calls may cost in all; default: no limit."
+        None, help="US dollars that all its paid calls may cost; default: no limit."
     ),
 ) -> None:
-    """Make a key and print it; it is stored as a hash and cannot be shown again."""
+    """Make a key for a client and print it. Only its hash is stored: it cannot be shown again."""
     print(_clients().add(name, budget_usd=budget))
 
 
@@ -232,18 +238,18 @@ def serve_test(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = PORT,
     script: Annotated[
         str,
-        typer.Option(help="Behaviour of the next calls, such as 429:2,billed:502; see --steps."),
+        typer.Option(help="Answers to the next calls, such as 429:2,billed:502; see --steps."),
     ] = "",
-    ledger: Annotated[Path | None, typer.Option(help="File for the bill of every call.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="File for the simulated bills.")] = None,
     fail_every: Annotated[
         int, typer.Option(help="Bill every N-th call, but answer it with 502; 0: never.", min=0)
     ] = 0,
     delay: Annotated[float, typer.Option(help="Seconds to wait before an answer.", min=0)] = 0.0,
     steps: Annotated[
-        bool, typer.Option("--steps", help="Explain the steps of --script and exit.")
+        bool, typer.Option("--steps", help="Explain what --script accepts, and exit.")
     ] = False,
 ) -> None:
-    """Simulate an image service on this machine: no key, no bill, nothing is sent out."""
+    """Simulate an image service on this machine: without a key, without costs, offline."""
     from verax.testservice import state
     from verax.testservice.server import serve
     from verax.testservice.state import ServiceState
@@ -270,7 +276,7 @@ def serve_test(
 
 
 def tell_next(port: int, ledger: Path) -> None:
-    """Print commands that use the simulated service, and where its bills are."""
+    """Print commands that use the simulated service, and the file with the simulated bills."""
     where = "" if port == PORT else f" --base-url http://127.0.0.1:{port}/v1"
     lines = (
         "This simulates an image service on this machine: no key, no bill, nothing leaves it.",

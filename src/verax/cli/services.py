@@ -1,4 +1,4 @@
-"""The commands `verax models` and `probe` (what services offer) and `provenance` (of a file)."""
+"""The commands `verax models`, `probe` (what services can do) and `provenance` (of a file)."""
 
 import json
 from dataclasses import asdict
@@ -33,7 +33,7 @@ OLD_DAYS = 60  # prices that were checked longer ago get a warning
 def models(
     refresh: Annotated[
         bool,
-        typer.Option("--refresh", help="Get the shutdown dates from the service and store them."),
+        typer.Option("--refresh", help="Get the shutdown dates from the service, and store them."),
     ] = False,
     list_gateways: Annotated[
         bool, typer.Option("--gateways", help="List the services instead of the models.")
@@ -74,14 +74,14 @@ def models(
 
 
 def age(day: date, today: date) -> str:
-    """A sentence on when the prices were checked, with advice if that is long ago."""
+    """A sentence that says when prices were checked, and, after 60 days, to compare them."""
     days = (today - day).days
     old = f", {days} days ago; compare them with the service's own list, or update Verax"
     return f"Prices and dates were checked on {day}{old if days > OLD_DAYS else ''}."
 
 
 def show_gateways(*, as_json: bool) -> None:
-    """Print the services of the catalog."""
+    """Print the image services that Verax knows, with address and name of the key."""
     from verax.catalog import gateways
 
     known = gateways()
@@ -109,7 +109,7 @@ def sizes(model: "Model") -> str:
 
 
 def prices(model: "Model") -> str:
-    """US dollars for a picture of SHOWN_SIZE by quality, as text, cheapest first."""
+    """The price of a 1024x1024 picture for each quality, such as "low 0.0110 high 0.1670" (USD)."""
     usd_by_quality = picture_prices(model)
     marked = " (estimated from another model)" if model.output_assumed else ""
     return " ".join(f"{quality} {usd:.4f}" for quality, usd in usd_by_quality.items()) + marked
@@ -124,13 +124,13 @@ def picture_prices(model: "Model") -> dict[str, float]:
 
 
 def extras(model: "Model", today: date) -> dict[str, Any]:
-    """The fields of --json that are computed: whether the model was shut down, and its prices."""
+    """Further fields of --json: whether the model was shut down, and its price by quality."""
     size = f"{SHOWN_SIZE[0]}x{SHOWN_SIZE[1]}"
     return {"ended": model.ended(today), "picture_usd": {size: picture_prices(model)}}
 
 
 def probe(
-    model: Annotated[str, typer.Option("--model", help="The model to test there.")],
+    model: Annotated[str, typer.Option("--model", help="Model of the service to test.")],
     gateway: Gateway = None,
     base_url: BaseUrl = None,
     local_only: LocalOnly = False,
@@ -138,7 +138,7 @@ def probe(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Test whether a service honours size, format and mask, and store the result."""
+    """Test by a few paid calls whether a service obeys size, format and mask; store the result."""
     from verax.providers import dialects, images_api
 
     terms = Terms(gateway, base_url, local_only, max_cost, dry_run=dry_run)
@@ -175,7 +175,7 @@ PROVES_NOTHING = (
 
 
 def provenance(file: File, as_json: AsJson = False) -> None:
-    """Show what a file says about where it comes from: C2PA manifest and statement beside it."""
+    """Show what a file says about its origin: C2PA manifest, metadata, statement beside it."""
     from verax import provenance as credentials
     from verax.provenance import statement
 
@@ -208,7 +208,7 @@ def provenance(file: File, as_json: AsJson = False) -> None:
 
 
 def manifest_lines(manifest: "Provenance") -> list[str]:
-    """The C2PA manifest as lines of text."""
+    """What a C2PA manifest says, as lines: maker, signer, actions, sources and problems."""
     lines = []
     if manifest.generator:
         lines.append(f"made by    {manifest.generator}")

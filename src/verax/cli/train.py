@@ -26,7 +26,7 @@ PAGE = "docs/restorers.md"
 
 @dataclass(frozen=True, slots=True)
 class RestorerEntry:
-    """One restorer: its value for --restorer, what it is good for, its file and size in bytes."""
+    """A restorer: its value for --restorer, what it is good for, and its file (if any) and size."""
 
     name: str
     good_for: str
@@ -35,16 +35,16 @@ class RestorerEntry:
 
 
 def train(
-    config: Path | None = typer.Argument(None, help="Recipe as a TOML file."),
-    recipe: str | None = typer.Option(None, help="Named recipe: cpu or gpu."),
-    network: str = typer.Option("", help="Only this network of the recipe: tone, detail ..."),
+    config: Path | None = typer.Argument(None, help="TOML file with training settings."),
+    recipe: str | None = typer.Option(None, help="Ready-made settings: cpu or gpu."),
+    network: str = typer.Option("", help="Only this network of --recipe: tone, detail ..."),
     data: list[Path] = typer.Option([], help="Folder of photos; may be given several times."),
     output: Path = typer.Option(Path("runs/train"), "-o", "--output", help="Folder of the run."),
-    seed: int | None = typer.Option(None, help="Seed to use instead of the recipe's."),
-    as_json: bool = typer.Option(False, "--json", help="Print the log lines instead of a bar."),
-    show: bool = typer.Option(False, "--show", help="Print the recipe as TOML and train nothing."),
+    seed: int | None = typer.Option(None, help="Seed instead of that in the settings."),
+    as_json: bool = typer.Option(False, "--json", help="Print log lines, not a bar."),
+    show: bool = typer.Option(False, "--show", help="Print the settings; do not train."),
 ) -> None:
-    """Train the networks, or continue a run that was stopped."""
+    """Train networks by a recipe (settings in a file or by name), or continue a stopped run."""
     runs = _recipes(config, recipe, tuple(str(path) for path in data), network)
     if show:
         for step, one in runs:
@@ -69,7 +69,7 @@ def export(
     checkpoint: Path = typer.Argument(..., help="checkpoint.pt of a training run."),
     output: Path = typer.Option(..., "-o", "--output", help="The .onnx file to write."),
 ) -> None:
-    """Write a trained network for ONNX Runtime, checked against torch."""
+    """Write a trained network as ONNX, and compare its results with those of torch."""
     _need_torch()
     _write(checkpoint, output)
 
@@ -91,7 +91,9 @@ def _recipes(
         got = "neither" if config is None else "both"
         raise InputError(f"expected either a CONFIG file or --recipe, got {got}; give one of them")
     if network and recipe is None:
-        raise InputError("--network is only for --recipe: a CONFIG file has one network; drop it")
+        raise InputError(
+            "--network is only for --recipe: a CONFIG file has one network; leave it out"
+        )
     if recipe is not None:
         runs = training.named(recipe, data)
         return [(network, choose(runs, network, kind="network"))] if network else [*runs.items()]
@@ -122,7 +124,7 @@ def _with_bar(recipe: "TrainingRecipe", folder: Path) -> Any:  # noqa: ANN401  #
 
 
 def meanings() -> dict[str, str]:
-    """The meaning of each training setting, by name, read from the docstring of TrainingRecipe."""
+    """The meaning of each training setting by name, read from the docstring of TrainingRecipe."""
     from verax.training import TrainingRecipe
 
     entries = re.findall(
@@ -132,7 +134,7 @@ def meanings() -> dict[str, str]:
 
 
 def _toml(settings: dict[str, Any], words: Mapping[str, str]) -> str:
-    """Settings as TOML text, each with its meaning (`words`) as a comment; tables come last."""
+    """Settings as TOML text; `words` has comments by name. Settings that are tables come last."""
     lines = []
     for key, value in sorted(settings.items(), key=lambda one: isinstance(one[1], dict)):
         comment = f"  # {words[key]}" if key in words else ""
@@ -173,7 +175,7 @@ def restorers(
 
 
 def restorer_names() -> dict[str, str]:
-    """Values of --restorer, methods without a prior, with their meaning."""
+    """Values of the option --restorer, and how each restores a photo without a prior."""
     from verax.restorers import RESTORERS, WEIGHTS
 
     words = {
@@ -196,7 +198,7 @@ def restorer_names() -> dict[str, str]:
 
 
 def recipe_names() -> dict[str, str]:
-    """Values of --recipe of verax train, with their meaning."""
+    """Values of the option --recipe of verax train, and what each trains."""
     return {
         "cpu": "small networks, trained on a processor",
         "gpu": "larger networks, trained on graphics cards",
@@ -219,7 +221,7 @@ def embedded() -> list[RestorerEntry]:
 
 
 def weights_files(places: list[Path]) -> list[Path]:
-    """The weights files among `places`, and those in the folders among them.
+    """The weights files that `places` name: files themselves, and files in folders.
 
     Raises InputError for a place that does not exist.
     """
@@ -237,7 +239,7 @@ def weights_files(places: list[Path]) -> list[Path]:
 
 
 def described(path: Path) -> RestorerEntry:
-    """The entry of a weights file: which network it has, or why it is no restorer."""
+    """The entry of a weights file, which says which network it has, or why it cannot be used."""
     from verax.restorers import describe
 
     try:

@@ -15,14 +15,14 @@ FILES = {name: f"{name}.onnx" for name in ("judge", "tone", "dark", "dusk", "det
 
 
 def path(name: str) -> Path:
-    """The file of the embedded network called `name`."""
+    """The path of the network `name`, such as "tone", that comes with Verax."""
     file = choose(FILES, name, kind="embedded network")
     return FOLDER / file if (FOLDER / file).exists() else EMBEDDED / file
 
 
 @lru_cache(maxsize=8)
 def session(file: Path) -> Any:  # noqa: ANN401  # an onnxruntime.InferenceSession
-    """An ONNX Runtime session of a network file, opened once."""
+    """The ONNX Runtime session of a network file; the last eight sessions stay open."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
