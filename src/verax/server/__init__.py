@@ -1,8 +1,8 @@
-"""The server, with the Images API (`api`) and a web page (`page`, `pages`). This module: answers.
+"""The server. This module defines its error answers, and sends pictures as JSON or as events.
 
-Pictures are sent straight from their files. Until an answer is ready, the server sends comments in
-an event stream, or spaces before JSON, so that no proxy closes the connection. A JSON answer that
-began with spaces has status 200; if the call fails later, its body holds the error.
+The Images API is in `api`, the web page in `page` and `pages`. Until an answer is ready, the server
+sends spaces (in JSON) or comments (in an event stream), so that no proxy closes the connection.
+JSON that began with spaces has status 200; if the call fails later, its body holds the error.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 class Problem(Exception):
-    """Raised to answer a request with an error, in OpenAI's form.
+    """Raised to answer a request with an error in the form of OpenAI's API.
 
     Args:
         status: HTTP status.
         message: what was expected, what was found, what to do.
         code: short name of the error for programs, or None.
         param: name of the request field at fault, or None.
-        kind: the key `type` of the error object.
+        kind: value of the key "type" in the error object.
         headers: further HTTP headers, such as Retry-After.
-        more: further keys of the error object, such as the moderation stage.
+        more: further keys and values of the error object, such as "moderation_details".
     """
 
     def __init__(
@@ -59,29 +59,22 @@ class Problem(Exception):
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
-        self.kind = kind
-        self.headers = dict(headers or {})
+        self.kind, self.headers = kind, dict(headers or {})
         self.more = dict(more or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Lets worker processes return the error: pickle alone would lose keyword arguments."""
+        """The (function, arguments) from which pickle rebuilds this error in another process."""
         again = partial(Problem, kind=self.kind, headers=self.headers, more=self.more)
         return again, (self.status, self.message, self.code, self.param)
 
     def body(self) -> dict[str, object]:
-        """The JSON body of the answer."""
-        error = {
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.code,
-            **self.more,
-        }
-        return {"error": error}
+        """The JSON body of the HTTP answer, with one key, "error"."""
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": {**error, **self.more}}
 
 
 def response(problem: Problem) -> Response:
-    """The HTTP response for an error."""
+    """The HTTP response that tells a client about an error."""
     return json_response(problem.body(), status=problem.status, headers=problem.headers)
 
 
@@ -94,7 +87,7 @@ def json_response(
 
 
 def from_error(exc: VeraxError) -> Problem:
-    """The answer for an error of Verax; if moderation refused a request, with its stage."""
+    """The error answer for an exception of Verax, whose class decides the status and the code."""
     text = str(exc)
     if isinstance(exc, ProviderRefused):
         details = {"moderation_stage": exc.stage, "categories": list(exc.categories)}
@@ -116,8 +109,13 @@ def from_error(exc: VeraxError) -> Problem:
 
 
 def unknown() -> Problem:
-    """The answer for an unexpected error, without details, which must not leave the server."""
-    return Problem(500, "the server failed; its log says why", "server_error", kind="server_error")
+    """The error answer for an unexpected exception; it does not tell clients what happened."""
+    return Problem(
+        500,
+        "the server failed; its operator can find the reason in the log",
+        "server_error",
+        kind="server_error",
+    )
 
 
 HEARTBEAT_S = 10.0
@@ -130,12 +128,13 @@ UNKNOWN = {"size": "auto", "quality": "auto"}  # both keys are required in event
 
 @dataclass(frozen=True, slots=True)
 class CallAnswer:
-    """The answer to a call.
+    """The answer to one request for pictures.
 
     Attributes:
         kind: "edit" or "generation".
         created: time in seconds since 1970.
-        about: the keys of OpenAI's answer except "created" and "data", and our own key "verax".
+        pictures: the files of the pictures.
+        about: further keys of the JSON answer, such as "size", "usage" and our own "verax".
     """
 
     kind: str
@@ -144,7 +143,7 @@ class CallAnswer:
     about: dict[str, Any]
 
     def plain(self) -> Iterator[bytes]:
-        """This answer as JSON in OpenAI's form, in chunks."""
+        """This answer as JSON in OpenAI's form, in chunks of bytes."""
         yield f'{{"created": {self.created}, "data": ['.encode()
         for index, picture in enumerate(self.pictures):
             yield b', {"b64_json": "' if index else b'{"b64_json": "'
@@ -153,13 +152,13 @@ class CallAnswer:
         yield b"], " + _members(self.about) + b"}"
 
     def events(self) -> Iterator[bytes]:
-        """This answer as OpenAI's stream events, one for each picture, in chunks."""
+        """This answer as server-sent events in OpenAI's form, one for each picture."""
         for picture in self.pictures:
             yield from _event(f"{EVENTS[self.kind]}.completed", self.created, picture, self.about)
 
 
 def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
-    """OpenAI's stream event for the preview number `index`, in chunks."""
+    """The server-sent event for preview number `index` (0, 1, ...), in chunks of bytes."""
     about = {"background": "opaque", "output_format": "png", "partial_image_index": index}
     yield from _event(f"{EVENTS[kind]}.partial_image", created, picture, about)
 
@@ -178,7 +177,7 @@ def _base64(path: Path) -> Iterator[bytes]:
 
 
 def _members(value: dict[str, Any]) -> bytes:
-    """The keys and values of a JSON object as bytes, without the braces."""
+    """A dictionary as JSON bytes without the outer braces."""
     return json.dumps(value)[1:-1].encode()
 
 
@@ -195,7 +194,7 @@ class Partials:
         self.arrival.set()
 
     def events(self) -> Iterator[bytes]:
-        """The events of the previews that were added since the last call, in chunks."""
+        """The server-sent events for the previews that were added since this was last called."""
         self.arrival.clear()
         while self.waiting:
             picture = self.waiting.pop(0)
@@ -204,13 +203,14 @@ class Partials:
 
 
 class AnswerResponse(Response):
-    """Sends the result of a task as JSON, or with `stream` as events, previews included. Cancels
-    the task if the client disconnects; deletes `folder` at the end."""
+    """Sends the answer that `task` makes, as JSON or, if `stream` is true, as server-sent events
+    with the previews in `partials`. Cancels the task if the client disconnects. Deletes the folder
+    `folder`, if there is one, at the end."""
 
     def __init__(
         self,
         task: "asyncio.Task[CallAnswer]",
-        partials: "Partials",
+        partials: Partials,
         *,
         stream: bool,
         folder: Path | None,
@@ -219,38 +219,38 @@ class AnswerResponse(Response):
         self.status_code, self.background = 200, None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        departure = asyncio.create_task(_disconnect(receive))
+        disconnection = asyncio.create_task(_disconnect(receive))
         try:
-            await self._pause(departure, EARLY_S if self.stream else PATIENCE_S)
+            await self._pause(disconnection, EARLY_S if self.stream else PATIENCE_S)
             problem = _problem(self.task) if self.task.done() else None
             if problem is not None:
                 await response(problem)(scope, receive, send)
             else:
-                await self._send(departure, send)
+                await self._send(disconnection, send)
         except _Disconnected:
             await Response(status_code=499)(scope, receive, send)  # for the log
         finally:
-            departure.cancel()
+            disconnection.cancel()
             self.task.cancel()
             if self.folder is not None:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def _send(self, departure: "asyncio.Task[None]", send: Send) -> None:
+    async def _send(self, disconnection: "asyncio.Task[None]", send: Send) -> None:
         kind = "text/event-stream" if self.stream else "application/json"
         named = {**NO_STORE, "content-type": kind, "x-accel-buffering": "no"}
         headers = [(name.encode(), value.encode()) for name, value in named.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for piece in self._pieces(departure):
-            if departure.done():
+        async for piece in self._pieces(disconnection):
+            if disconnection.done():
                 return
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _pieces(self, departure: "asyncio.Task[None]") -> AsyncIterator[bytes]:
+    async def _pieces(self, disconnection: "asyncio.Task[None]") -> AsyncIterator[bytes]:
         if self.stream:
             yield b": started\n\n"
         while not self.task.done():
-            there = await self._pause(departure, HEARTBEAT_S)
+            there = await self._pause(disconnection, HEARTBEAT_S)
             if self.stream and self.partials.waiting:
                 for piece in self.partials.events():
                     yield piece
@@ -266,19 +266,19 @@ class AnswerResponse(Response):
         else:
             yield json.dumps(problem.body()).encode()
 
-    async def _pause(self, departure: "asyncio.Task[None]", seconds: float) -> bool:
-        """Wait up to `seconds` for the answer or a preview; returns whether the answer is ready."""
+    async def _pause(self, disconnection: "asyncio.Task[None]", seconds: float) -> bool:
+        """Wait up to `seconds` for the answer or a preview. Returns whether the answer is ready."""
         arrival = asyncio.create_task(self.partials.arrival.wait())
-        tasks = {self.task, departure, arrival}
+        tasks = {self.task, disconnection, arrival}
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         arrival.cancel()
-        if departure.done() and not self.task.done():
+        if disconnection.done() and not self.task.done():
             raise _Disconnected
         return self.task.done()
 
 
 class _Disconnected(Exception):
-    """The client has disconnected."""
+    """Raised when the client has disconnected."""
 
 
 async def _disconnect(receive: Receive) -> None:
@@ -287,7 +287,7 @@ async def _disconnect(receive: Receive) -> None:
 
 
 def _problem(task: "asyncio.Task[CallAnswer]") -> Problem | None:
-    """The error of a task that has ended; None if the task succeeded."""
+    """The error answer for a task that has ended; None if the task succeeded."""
     if task.cancelled():
         return Problem(499, "the client has disconnected", "client_left")
     exc = task.exception()

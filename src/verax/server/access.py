@@ -35,13 +35,13 @@ class ServerLimits:
         body_bytes: most bytes in the body of a request.
         json_bytes: most bytes in a body of JSON.
         together_bytes: most bytes in the bodies of all requests in progress.
-        parts: most fields in a form.
-        field_bytes: most bytes in a text field.
+        parts: most text fields in a form.
+        field_bytes: most bytes in a text field of a form.
         pixels: most pixels of a picture.
-        head_s: most seconds for the head of a request, and for an idle connection.
-        silence_s: most seconds between two parts of a body.
-        body_s: most seconds for a body.
-        taking_s: most seconds in which a client reads nothing of its answer.
+        head_s: most seconds without a request, or until its headers are complete.
+        silence_s: longest pause in seconds while a body arrives.
+        body_s: most seconds until a body is complete.
+        taking_s: most seconds during which a client reads nothing of its answer.
         fetch_hosts: hosts, as "host" or "host:port", from which the server may download pictures
             that a request names by their URLs.
     """
@@ -60,12 +60,12 @@ class ServerLimits:
 
 
 class AccessControl:
-    """ASGI middleware that rejects unknown hosts, pages of other sites, and too large or too slow
-    bodies.
+    """ASGI middleware that rejects requests to unknown hosts, requests from pages of other sites,
+    and bodies that are too large or arrive too slowly.
 
     Args:
         hosts: accepted names in the Host header.
-        allows: says whether the pages of an origin may send requests.
+        allows: function that says whether pages of a site, given as origin, may send requests.
     """
 
     def __init__(
@@ -77,8 +77,7 @@ class AccessControl:
         allows: Callable[[str], bool] = lambda origin: False,
     ) -> None:
         self.app, self.allows = app, allows
-        self.limits = limits
-        self.hosts = hosts
+        self.limits, self.hosts = limits, hosts
         self.together = 0  # bytes in the bodies of all requests in progress
         self.turn = asyncio.Semaphore(1)
 
@@ -97,16 +96,16 @@ class AccessControl:
             self.together -= body.total
 
     def refusal(self, scope: Scope) -> Problem | None:
-        """The error answer if the head of a request is not acceptable, otherwise None."""
+        """The error answer if a request's host, origin or length is not allowed; otherwise None."""
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
         if host not in self.hosts:
-            text = f"this server has no name {host[:100]!r}; its operator can add names: --name"
+            text = f"this server is not called {host[:100]!r}; its operator can add it with --name"
             return Problem(421, text, "unknown_host")
         origin = headers.get("origin")
         foreign = origin and not same_origin(origin, headers) and not self.allows(origin)
         if foreign and scope["method"] not in SAFE_METHODS:
-            text = "pages of other sites may not send requests; the operator can allow some: --cors"
+            text = f"pages of {origin} may not send requests; the operator can allow it with --cors"
             return Problem(403, text, "cross_origin")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self.limits.body_bytes:
@@ -119,7 +118,8 @@ class AccessControl:
         return Problem(413, text, "body_too_large", headers=CLOSE)
 
     def counted(self, receive: Receive, body: "Body") -> Receive:
-        """`receive`, changed to raise Problem if a body is too large or too slow."""
+        """A function like `receive` that also counts the bytes in `body`, and raises Problem if the
+        body is too large or arrives too slowly."""
         started = asyncio.get_running_loop().time()
 
         async def bounded() -> Message:
@@ -146,7 +146,7 @@ class AccessControl:
         asyncio.get_running_loop().call_soon(self.turn.release)
 
     def count(self, body: "Body", size: int) -> None:
-        """Count `size` received bytes. Raises Problem 413 or 429 if a limit is passed."""
+        """Add `size` received bytes to the counts. Raises Problem 413 or 429 above a limit."""
         body.total += size
         self.together += size
         if body.total > self.limits.body_bytes:
@@ -154,7 +154,7 @@ class AccessControl:
         if self.together > self.limits.together_bytes:
             raise Problem(
                 429,
-                "the server is receiving many large pictures; try again in 10 s",
+                "the server is receiving too many large pictures at once; try again in 10 s",
                 "rate_limit_exceeded",
                 kind="rate_limit_error",
                 headers={"retry-after": "10", **CLOSE},
@@ -163,7 +163,7 @@ class AccessControl:
 
 @dataclass(slots=True)
 class Body:
-    """The number of bytes received of a request's body, and whether the body is complete."""
+    """How many bytes of a request's body have arrived, and whether the body is complete."""
 
     total: int = 0
     complete: bool = False
@@ -194,7 +194,7 @@ PREFLIGHT = {
 
 
 class OtherSites:
-    """ASGI middleware for CORS: lets the pages of these origins send requests; "*" allows all."""
+    """ASGI middleware for CORS: pages of the sites in `origins` may send requests; "*" is any."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self.app, self.origins = app, frozenset(one.rstrip("/").lower() for one in origins)
@@ -235,8 +235,8 @@ MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A client. `budget_usd` is the most US dollars that all its paid calls may cost together; None
-    means no limit."""
+    """A client of the server. All its paid calls together may cost at most `budget_usd` US dollars;
+    None is no limit."""
 
     name: str
     budget_usd: float | None = None
@@ -255,15 +255,15 @@ class ClientKeys:
         self.connection.close()
 
     def add(self, name: str, *, budget_usd: float | None = None) -> str:
-        """Add a client. Returns its key, which is stored as a hash only. Raises InputError for a
-        name or budget that is not valid."""
+        """Add a client. Returns the client's key, of which only a hash is stored. Raises InputError
+        if the name exists, or if the name or the budget is not valid."""
         if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
             raise InputError(
-                f"client name: expected at most 64 letters, digits, - and _, got {name!r}"
+                f"client name: expected 1 to 64 letters, digits, - and _, got {name!r}"
             )
         if name == ANYBODY.name:
             raise InputError(
-                f"client name {name!r} stands for clients without a key; choose another name"
+                f"client name {name!r} is reserved for clients without a key; choose another name"
             )
         if budget_usd is not None and not budget_usd >= 0:
             raise InputError(f"budget: expected 0 or more US dollars, got {budget_usd}")
@@ -271,7 +271,7 @@ class ClientKeys:
         row = (name, digest(key), budget_usd, time.time())
         if name in self.names():
             raise InputError(
-                f"client {name!r} has a key already; remove the client, or choose another name"
+                f"client {name!r} exists already; remove it first, or choose another name"
             )
         self.connection.execute("INSERT INTO clients VALUES (?, ?, ?, ?)", row)
         return key

@@ -59,10 +59,10 @@ class ServerOptions:
         hosts: accepted names in the Host header.
         guarded: whether every client needs a key, since other machines can reach the server.
         workers: most restorations at the same time, each in a process of its own.
-        waiting: most restorations that may wait; a request for another gets status 429.
-        waiting_upstream: the same for calls to a paid service, which take longer.
+        waiting: most restorations that may wait; further requests get status 429.
+        waiting_upstream: most calls to a paid service that may wait.
         path: URL path of the server, such as "/verax"; "" for none.
-        origins: other sites whose pages may send requests.
+        origins: other sites whose pages may send requests; "*" is any site.
     """
 
     settings: Settings
@@ -110,8 +110,8 @@ class Metrics:
         )  # fmt: skip
 
     def observer(self, line: str) -> Callable[[BaseException | None, float], None]:
-        """The function that a queue calls after each job, with the error (None if there was none)
-        and the duration in seconds; records both."""
+        """A function that counts jobs of the queue `line`. It is to be called after each job, with
+        the job's error (None if there was none) and its duration in seconds."""
 
         def observe(exc: BaseException | None, seconds: float) -> None:
             self.outcomes.labels(line, outcome(exc)).inc()
@@ -120,7 +120,7 @@ class Metrics:
         return observe
 
     def look(self, service: ImagesService) -> None:
-        """Update the metrics of queues, workers and memory."""
+        """Update the metrics about queues, workers and memory."""
         for line, jobs in (("local", service.local), ("upstream", service.remote)):
             self.waiting.labels(line).set(jobs.waiting)
             self.running.labels(line).set(jobs.running)
@@ -131,14 +131,14 @@ class Metrics:
         self.memory.labels("workers").set(resident_bytes(workers))
 
     def count_money(self, spent: Spent) -> None:
-        """Update the metrics of costs."""
+        """Update the metrics about the cost of paid calls."""
         self.money.labels("billed").set(spent.billed_usd)
         self.money.labels("possibly billed").set(spent.possibly_usd)
         self.money.labels("under way").set(spent.under_way_usd)
 
     @staticmethod
     async def page(request: Request) -> Response:
-        """GET /metrics, in the text format of Prometheus."""
+        """GET /metrics: the metrics in the text format of Prometheus."""
         metrics: Metrics = request.app.state.metrics
         service = context_of(request).service
         metrics.look(service)
@@ -236,18 +236,18 @@ def open_context(options: ServerOptions) -> Context:
     )
 
 
-async def close(context: Context, entries: "list[asyncio.Task[None]]") -> None:
-    """Wait for running work, so that paid answers are stored; then close the databases."""
+async def close(context: Context, tasks: "list[asyncio.Task[None]]") -> None:
+    """Wait for `tasks` and running jobs, so that paid answers are stored; close the databases."""
     context.service.stop()
-    await asyncio.gather(*entries, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     await context.service.close()
     context.replies.close()
     context.clients.close()
 
 
 class UnderPath:
-    """ASGI middleware that removes the prefix `path`, such as "/verax", from the paths of requests;
-    paths without the prefix are not changed."""
+    """ASGI middleware that removes the prefix `path`, such as "/verax", from the paths of requests.
+    Paths without the prefix are not changed."""
 
     def __init__(self, app: ASGIApp, path: str) -> None:
         self.app, self.path = app, path
@@ -263,7 +263,7 @@ class UnderPath:
 
 
 async def health(request: Request) -> Response:
-    """GET /healthz: that the server runs, and how many jobs run and wait."""
+    """GET /healthz: status "ok", and how many jobs run and wait."""
     service = context_of(request).service
     lines = {"local": service.local, "upstream": service.remote}
     counts = {n: {"running": j.running, "waiting": j.waiting} for n, j in lines.items()}
@@ -271,7 +271,7 @@ async def health(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    """GET /openapi.json: the description of the API."""
+    """GET /openapi.json: the OpenAPI description of the API."""
     return json_response(description())
 
 
@@ -280,7 +280,7 @@ async def on_problem(request: Request, exc: Problem) -> Response:
 
 
 async def on_gone(request: Request, exc: ClientDisconnect) -> Response:
-    """A response with status 499 for the log only: the client has disconnected."""
+    """A response with status 499, for the log only, since the client has disconnected."""
     return Response(status_code=499)
 
 
@@ -289,7 +289,7 @@ async def on_error(request: Request, exc: VeraxError) -> Response:
 
 
 async def on_http(request: Request, exc: HTTPException) -> Response:
-    """The answer to an error of the web framework, in OpenAI's form."""
+    """The error answer for an exception of the web framework, in OpenAI's form."""
     codes = {404: "not_found", 405: "method_not_allowed"}
     status = 400 if exc.status_code == 422 else exc.status_code
     headers = dict(exc.headers or {})

@@ -23,7 +23,7 @@ from typing import Any, TypeVar, TypeVarTuple
 from verax.bench.engines import end_with_parent
 from verax.server import Problem
 
-FREE_PLACES = 4  # most waiting jobs of a client for each free place: at most 4 in 5 of all places
+FREE_PLACES = 4  # a client may have at most this many waiting jobs for each free place
 RECENT = 0.2  # weight of the last job in the moving average of durations
 NICE = 3  # lowers the priority of workers a little; much lower would stop them on a busy machine
 LIMIT_S = 900  # far longer than the work on any picture within the limits
@@ -33,11 +33,11 @@ Arguments = TypeVarTuple("Arguments")
 
 @dataclass(eq=False, slots=True)
 class QueuedJob:
-    """A job that waits or runs.
+    """A call `function(*arguments)` that waits or runs.
 
     Attributes:
-        done: receives the result of `function(*arguments)`, or its exception.
-        worker: None while the job waits.
+        done: receives the result of the call, or its exception.
+        worker: runs the call; None while it waits.
     """
 
     function: Callable[..., Any]
@@ -51,12 +51,13 @@ class WorkQueue:
     """Runs functions for clients.
 
     Args:
-        make_worker: makes an executor that runs one job at a time. A crash affects one job only.
+        make_worker: makes an executor that runs one job at a time, so that a crash of its process
+            affects only one job.
         workers: most jobs that run at the same time.
         waiting_limit: most jobs that may wait.
-        typical_s: estimate of a job's duration in seconds; adapts to the measured durations.
-        stoppable: whether to kill the worker of a running job when its caller is cancelled.
-        observe: is called after each job, with its error (None if none) and its duration in s.
+        typical_s: first estimate of a job's duration in seconds; updated after each job.
+        stoppable: whether to kill the process of a running job when its caller is cancelled.
+        observe: is called after each job with its error or None, and its duration in seconds.
     """
 
     make_worker: Callable[[], Executor]
@@ -94,7 +95,8 @@ class WorkQueue:
     async def finish(
         self, client: str, function: Callable[[*Arguments], T], *arguments: *Arguments
     ) -> T:
-        """Like `run`, but also runs if the queue is full; for the last step of a paid call."""
+        """Run `function(*arguments)` as `run` does, but wait even if the queue is full. It is for
+        the restoration after a paid call."""
         job = QueuedJob(function, arguments, asyncio.get_running_loop().create_future())
         self.queues.setdefault(client, deque()).append(job)
         self._start_next()
@@ -153,8 +155,8 @@ class WorkQueue:
             self.workers_now.discard(worker)
             worker.shutdown(wait=False)
             self.observe(exc, loop.time() - started)
-            self._fail(job, Problem(500, "a worker crashed on this picture", "server_error",
-                                    kind="server_error"))  # fmt: skip
+            text = "the process for this picture crashed; try again with a smaller picture"
+            self._fail(job, Problem(500, text, "server_error", kind="server_error"))
         except BaseException as exc:  # noqa: BLE001  # raised where the job is awaited
             self.observe(exc, loop.time() - started)
             self._fail(job, exc)
@@ -174,7 +176,7 @@ class WorkQueue:
         return worker
 
     async def _result_of(self, worker: Executor, job: QueuedJob) -> Any:  # noqa: ANN401  # any function's
-        """Run a job and return its result; the worker is then idle, unless its process crashed."""
+        """Run a job and return its result. The worker is idle again, unless its process crashed."""
         loop = asyncio.get_running_loop()
         try:
             result = await loop.run_in_executor(worker, job.function, *job.arguments)
@@ -210,7 +212,7 @@ class WorkQueue:
 
 
 def processes_of(worker: Executor) -> "list[Process]":
-    """The processes of an executor. Before Python 3.14 only a private attribute names them."""
+    """The processes of an executor, from a private attribute; [] if it has threads."""
     processes = getattr(worker, "_processes", None) or {}
     return list(processes.values())
 
@@ -237,8 +239,8 @@ def worker_process() -> Executor:
 
 
 def quiet_process() -> None:
-    """Set up a worker process: with low priority and one thread per library, so that several
-    workers share the cores; it ignores Ctrl-C and ends with its server."""
+    """Set up a worker process: low priority, one thread per library (so that several workers share
+    the cores), no reaction to Ctrl-C, and an end when the server ends."""
     end_with_parent()
     os.nice(NICE)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -257,8 +259,8 @@ def quiet_thread() -> None:
 
 
 def limited(function: Callable[[*Arguments], T], seconds: int, *arguments: *Arguments) -> T:
-    """Run `function(*arguments)` and return the result. If that takes longer than `seconds`, this
-    process, which must be a worker, is killed."""
+    """Run `function(*arguments)` and return the result. If that takes longer than `seconds`, the
+    operating system ends this process, so it must be a worker process."""
     signal.alarm(seconds)  # the signal ends the process, even within a library
     try:
         return function(*arguments)
@@ -274,7 +276,7 @@ def one_thread() -> None:
 
 
 def resident_bytes(processes: Iterable[int]) -> int:
-    """The resident memory of all these processes together; 0 if the system has no /proc."""
+    """The resident memory of the processes with these ids together; 0 on a system without /proc."""
     total = 0
     for process in processes:
         try:

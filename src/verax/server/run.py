@@ -1,4 +1,4 @@
-"""Runs the server: timeouts of connections, the log, and shutdown.
+"""Runs the server. This module has timeouts of connections, the log, and shutdown.
 
 The log has one JSON object per line. A separate thread writes it, so that the server never waits
 for the program that reads the log.
@@ -33,7 +33,7 @@ SWITCH_S = 0.001  # Python's thread switch interval; the default of 5 ms would d
 
 
 def run(options: ServerOptions, listener: socket.socket) -> None:
-    """Serve on a listening socket until a signal stops the server."""
+    """Run a server on the listening socket `listener` until a signal stops it."""
     lines = LogLines(sys.stderr)
     logging.basicConfig(handlers=[LogHandler(lines)], level=logging.WARNING)
     allow_many_connections()
@@ -45,8 +45,8 @@ def run(options: ServerOptions, listener: socket.socket) -> None:
 
 
 def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServer":
-    """A server that is not running yet; set its attribute `should_exit` to stop it. `log` is called
-    for each request, with the values of the log line."""
+    """A server that is not running yet. To stop it later, set its attribute `should_exit`. `log` is
+    called after each request, with the values of a log line as keyword arguments."""
     application = create_app(options)
     config = uvicorn.Config(
         RequestLog(application, log),
@@ -63,7 +63,7 @@ def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServe
 
 
 def allow_many_connections() -> None:
-    """Raise the limit of open files, and so of connections, to the most that the system allows."""
+    """Let this process open as many files and connections as the system allows."""
     if sys.platform != "win32":
         import resource
 
@@ -72,7 +72,7 @@ def allow_many_connections() -> None:
 
 
 class GracefulServer(uvicorn.Server):
-    """A server that calls `stop` when it receives a signal to stop, to start no new work."""
+    """A server that calls `stop` at a signal to stop, so that no new work starts."""
 
     def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
         super().__init__(config)
@@ -85,8 +85,8 @@ class GracefulServer(uvicorn.Server):
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection if the head of a request is too slow, if the connection is
-    idle too long, or if the client does not read its answer; the limits say after how long."""
+    """HTTP/1.1 with timeouts: a connection is closed if complete request headers do not arrive
+    within `limits.head_s` seconds, or if the client does not read for `limits.taking_s` seconds."""
 
     def __init__(self, *arguments: Any, limits: ServerLimits, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)
@@ -99,7 +99,7 @@ class PatientProtocol(H11Protocol):
         self.expect_head()
 
     def expect_head(self) -> None:
-        """Start the timeout for the head of the next request."""
+        """Start the timeout for the headers of the next request."""
         if self.patience is None:
             self.patience = self.loop.call_later(self.limits.head_s, self.transport.abort)
 
@@ -125,8 +125,10 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP with an error in OpenAI's form."""
-        problem = Problem(400, f"expected a request of HTTP/1.1: {msg}", "invalid_http")
+        """Answer bytes that are not HTTP with an error, and close the connection."""
+        problem = Problem(
+            400, f"expected a request in HTTP/1.1, got bytes that are not: {msg}", "invalid_http"
+        )
         body = json.dumps(problem.body()).encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
@@ -137,7 +139,7 @@ class PatientProtocol(H11Protocol):
 
 
 def cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """Cancel a timer, if there is one. Returns None, for the variable that held the timer."""
+    """Cancel a timer, if there is one. Always returns None, to be stored in place of the timer."""
     if timer is not None:
         timer.cancel()
     return None
@@ -148,8 +150,8 @@ PATIENCE_S = 2.0  # most seconds for writing the last lines when the server ends
 
 
 class LogLines:
-    """Writes lines of JSON to a stream in a thread; drops lines, and counts them, if more than
-    `most_waiting` wait."""
+    """Writes log lines as JSON to a stream, in a thread. While `most_waiting` lines wait, further
+    lines are dropped and only counted."""
 
     def __init__(self, stream: TextIO, *, most_waiting: int = MOST_WAITING) -> None:
         self.stream = stream
@@ -173,7 +175,7 @@ class LogLines:
                 self.stream.flush()
 
     def close(self) -> None:
-        """Write the waiting lines and end the thread; give up after PATIENCE_S seconds."""
+        """Write the waiting lines and end the thread. Give up if the stream blocks for 2 s."""
         with contextlib.suppress(queue.Full):
             self.waiting.put(None, timeout=PATIENCE_S)
         self.writer.join(PATIENCE_S)
@@ -230,5 +232,5 @@ class RequestLog:
 
 
 def request_id(name: str) -> str:
-    """The request id that the client sent, if it is valid; otherwise a new one."""
+    """The request id `name` that the client sent, if it is valid; otherwise a new one."""
     return name if re.fullmatch(r"[\w.:-]{1,128}", name) else f"req_{secrets.token_hex(12)}"

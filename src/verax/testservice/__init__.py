@@ -1,4 +1,4 @@
-"""A simulated image service for tests, on this machine only. This module checks request fields.
+"""A simulated image service for tests, on this machine only. This module checks requests.
 
 If the environment variable VERAX_OPENAPI names a file with OpenAI's schema, requests and answers
 are checked against that schema. The schema of August 2026 lacks the models 2.5 and 2.6 and their
@@ -131,8 +131,8 @@ def have_schema() -> bool:
 
 @functools.cache
 def validator(name: str) -> Check | None:
-    """A function that yields the schema violations of a request or answer; `name` is a key of
-    OFFICIAL. None for an answer if there is no schema file."""
+    """A function that yields the violations of the schema in a request or answer of kind `name`,
+    such as "edit-form" or "models". None for an answer if there is no schema file."""
     if name in OWN and not have_schema():
         extra, required = OWN[name]
         newer = {field: schema for field, (schema, _) in NEWER.items()}
@@ -142,7 +142,8 @@ def validator(name: str) -> Check | None:
 
 
 def official(name: str) -> Check:
-    """A function that yields the violations of OpenAI's schema, from the file VERAX_OPENAPI."""
+    """A function that yields the violations of OpenAI's schema in a request or answer of the kind
+    `name`. The schema is read from the file that VERAX_OPENAPI names."""
     from jsonschema import Draft202012Validator
 
     document = json.loads(SCHEMA.read_text(encoding="utf-8"))
@@ -165,15 +166,20 @@ def official(name: str) -> Check:
 
 
 def check_answer(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return `body` unchanged. Raises ValueError if it violates OpenAI's schema."""
+    """Return `body`, an answer of the kind `name` such as "models", unchanged. Raises ValueError if
+    it violates OpenAI's schema."""
     check = validator(name)
     for error in check(body) if check else ():
-        raise ValueError(f"the test service built an answer {name!r} outside the schema: {error}")
+        raise ValueError(
+            f"the test service made an answer {name!r} that violates OpenAI's schema at "
+            f"{error.path or 'the top'}: {error.message}; correct the test service"
+        )
     return body
 
 
 def check_fields(name: str, body: dict[str, Any]) -> None:
-    """Raises Refusal, as OpenAI does, for fields that its schema does not accept."""
+    """Raises Refusal, as OpenAI does, if the fields `body` violate the schema of a request. `name`
+    is "generate", "edit-form" or "edit-json"."""
     fields = {key: value for key, value in body.items() if value is not None}
     check = validator(name)
     for error in check(fields) if check else ():
@@ -181,7 +187,7 @@ def check_fields(name: str, body: dict[str, Any]) -> None:
 
 
 def _refusal(error: Error, fields: dict[str, Any]) -> Refusal:
-    """The error answer for a schema violation, in OpenAI's words."""
+    """The error answer for a schema violation in the fields of a request, in OpenAI's words."""
     if error.kind == "additionalProperties":
         unknown = sorted(set(fields) - set(error.names))[0]
         text = f"Unknown parameter: '{unknown}'."
@@ -196,7 +202,8 @@ def _refusal(error: Error, fields: dict[str, Any]) -> Refusal:
 
 
 def own_check(schema: dict[str, Any]) -> Check:
-    """A function that yields the violations of `schema`, which has `properties` and `required`."""
+    """A function that yields the violations of `schema`, the JSON Schema of an object with the keys
+    "properties" and "required"."""
     known, required = schema["properties"], schema["required"]
 
     def errors(value: object) -> Iterator[Error]:

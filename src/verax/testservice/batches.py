@@ -1,4 +1,4 @@
-"""Files and batches of the test service. A batch moves on by one status whenever it is queried.
+"""Files and batches of the test service. Each query of a batch moves it to its next status.
 
 The dictionary `ServiceState.batch_plan` makes batches fail:
 
@@ -26,7 +26,7 @@ MOVES = {"validating": "in_progress", "in_progress": "finalizing", "finalizing":
 
 def files(service: ServiceState, verb: str, tail: str, form: Form | None) -> JsonObject | bytes:
     """Answer a request below /files: JSON, or the content of a file. `verb` is the HTTP method,
-    `tail` the path from "files" on, `form` that of an upload."""
+    `tail` the path from "files" on, `form` the form of an upload."""
     parts = tail.split("/")
     if form is not None:
         fields = {name: data for name, file, data in form if not file}
@@ -45,7 +45,7 @@ def files(service: ServiceState, verb: str, tail: str, form: Form | None) -> Jso
 
 
 def add_file(service: ServiceState, name: str, data: bytes, purpose: str) -> str:
-    """Store a file; returns its id."""
+    """Store an uploaded file. Returns its id."""
     with service.lock:
         service.files_ever += 1
         key = f"file-{service.files_ever:06d}"
@@ -66,7 +66,7 @@ def file_record(service: ServiceState, key: str) -> JsonObject:
 
 def batches(service: ServiceState, verb: str, tail: str, body: bytes) -> JsonObject:
     """Answer a request below /batches. `verb` is the HTTP method, `tail` the path from "batches"
-    on, `body` that of the request."""
+    on, `body` the body of the request."""
     parts = tail.split("/")
     if verb == "POST" and len(parts) == 1:
         return create(service, json.loads(body))
@@ -83,15 +83,18 @@ def batches(service: ServiceState, verb: str, tail: str, body: bytes) -> JsonObj
 
 
 def create(service: ServiceState, order: JsonObject) -> JsonObject:
-    """Create a batch from the body of the request; returns OpenAI's description of the batch."""
+    """Create a batch as `order`, the body of the request, says. Returns OpenAI's description of the
+    batch."""
     file = service.files.get(order["input_file_id"])
     if file is None or file["purpose"] != "batch":
-        raise Refusal(400, "input_file_id: expected a file with purpose batch", "input_file_id")
+        raise Refusal(400, "input_file_id: expected an uploaded batch file", "input_file_id")
     if order["completion_window"] != "24h":
-        raise Refusal(400, "completion_window: expected 24h", "completion_window", "invalid_value")
+        text = f"completion_window: expected 24h, got {order['completion_window']}"
+        raise Refusal(400, text, "completion_window", "invalid_value")
     lines = file["data"].splitlines()
     if len(lines) > 50_000 or len(file["data"]) > 200_000_000:
-        raise Refusal(400, "The batch file is too large.", "input_file_id", "invalid_value")
+        text = f"expected a batch file of at most 50,000 lines and 200 MB, got {len(lines)} lines"
+        raise Refusal(400, text, "input_file_id", "invalid_value")
     batch = {
         "id": f"batch_{len(service.batches) + 1:06d}",
         "object": "batch",
@@ -117,13 +120,14 @@ def create(service: ServiceState, order: JsonObject) -> JsonObject:
 
 
 def failing_answer(status: int) -> JsonObject:
-    """Answer as if the batch was not created: with {} for 200, a closed connection for 0, or else
-    an error with this status."""
+    """Answer as if the batch was not created. Returns {} for the status 200; raises
+    ConnectionResetError for 0, and Refusal with this status for any other."""
     if status == 200:
         return {}
     if status == 0:
         raise ConnectionResetError
-    raise Refusal(status, f"upstream error {status}", None, "server_error")
+    text = f"the plan of this test demands an answer with status {status}"
+    raise Refusal(status, text, None, "server_error")
 
 
 def advance(service: ServiceState, batch: JsonObject) -> None:
@@ -148,7 +152,7 @@ def advance(service: ServiceState, batch: JsonObject) -> None:
 
 
 def write_lines(service: ServiceState, name: str, lines: list[JsonObject]) -> str:
-    """Store lines as a result file; returns its id."""
+    """Store result lines as a file in JSON Lines named `name`. Returns the id of the file."""
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     if service.batch_plan.get("garble"):
         data = b'{"custom_id": "half a li\n' + data
@@ -156,13 +160,13 @@ def write_lines(service: ServiceState, name: str, lines: list[JsonObject]) -> st
 
 
 def expired(line: JsonObject) -> JsonObject:
-    """The result for a line that was not answered before the batch expired."""
+    """The line of the result file for a request that was not answered before its batch expired."""
     error = {"code": "batch_expired", "message": "This request could not be executed in time."}
     return {"id": "x", "custom_id": line["custom_id"], "response": None, "error": error}
 
 
 def answer_line(service: ServiceState, line: JsonObject, index: int) -> JsonObject:
-    """The result for line number `index` of a batch, with an answer or an error."""
+    """The line of the result file for request number `index` of a batch: an answer or an error."""
     try:
         if service.batch_plan.get("fail_lines", {}).get(index) == "refuse":
             raise calls.moderation("input")
@@ -175,7 +179,7 @@ def answer_line(service: ServiceState, line: JsonObject, index: int) -> JsonObje
 
 
 def run_line(service: ServiceState, line: JsonObject) -> JsonObject:
-    """Check and bill the request in a line, at half the price; returns the body of the answer."""
+    """Check the request in a line of a batch and bill half its price. Returns the answer's body."""
     kind = "edit" if line["url"] == "/v1/images/edits" else "generate"
     fields = line["body"]
     check_fields("edit-json" if kind == "edit" else "generate", fields)

@@ -32,7 +32,7 @@ def request_id() -> str:
 
 
 def moderation(stage: str) -> Refusal:
-    """The error answer of a call that moderation refused at the stage "input" or "output"."""
+    """The error answer to a call that moderation refused at the stage "input" or "output"."""
     return Refusal(
         400,
         "Your request was rejected by the safety system. If you believe this is an error, contact "
@@ -50,15 +50,15 @@ def read_json(body: bytes) -> JsonObject:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise Refusal(400, "We could not parse the JSON body of your request.")
+        raise Refusal(400, "We could not parse the body of your request: expected JSON.")
     return value
 
 
 def parse_form(content_type: str, body: bytes) -> Form:
-    """The parts of a multipart form as (field name, file name or "", bytes)."""
+    """The parts of a multipart form, each as (field name, file name or "", bytes)."""
     match = re.search(r'boundary="?([^";]+)', content_type or "")
     if not match:
-        raise Refusal(400, "Missing boundary", None, "invalid_multipart")
+        raise Refusal(400, f"no form boundary in {content_type!r}", None, "invalid_multipart")
     parts = []
     for piece in body.split(b"--" + match[1].encode())[1:-1]:
         head, _, data = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
@@ -78,7 +78,7 @@ def read_request(
         check_fields("edit-form", fields)
         return fields, files
     if not content_type.startswith("application/json"):
-        text = f"Unsupported content type {content_type!r}"
+        text = f"content-type: expected JSON, or a form for an edit, got {content_type!r}"
         raise Refusal(400, text, None, "invalid_content_type")
     fields = read_json(body)
     check_fields("edit-json" if kind == "edit" else "generate", fields)
@@ -86,7 +86,7 @@ def read_request(
 
 
 def typed_form(parts: Form) -> tuple[JsonObject, NamedFiles]:
-    """The fields of a form as JSON types, with "<bytes>" in place of each file; and the files."""
+    """The fields of a form as JSON types, with "<bytes>" for each file, and the list of files."""
     fields: JsonObject = {}
     files = [(name.removesuffix("[]"), data) for name, file, data in parts if file]
     for name, file, data in parts:
@@ -116,11 +116,11 @@ def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
     if "file_id" in reference:
         file = uploads.get(reference["file_id"])
         if file is None:
-            raise Refusal(400, f"No such file {reference['file_id']}", "images", "invalid_value")
+            raise Refusal(400, f"unknown file id {reference['file_id']}", "images", "invalid_value")
         return bytes(file["data"])
     match = re.fullmatch(r"data:image/[a-z+]+;base64,(.*)", reference["image_url"], re.DOTALL)
     if not match:
-        raise Refusal(400, "Could not download image_url", "images", "failed_to_download_image")
+        raise Refusal(400, "image_url: expected a data: URL", "images", "failed_to_download_image")
     return base64.b64decode(match[1])
 
 
@@ -134,7 +134,7 @@ def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
 
 
 def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
-    """The (width, height) of the answer; if "auto", chosen by the shape of the first picture."""
+    """The (width, height) of pictures to return; for size "auto", by the first picture's shape."""
     size = fields.get("size") or "auto"
     if size != "auto":
         width, height = size.split("x")
@@ -156,7 +156,7 @@ class Painting:
 def paint(
     kind: str, fields: JsonObject, files: NamedFiles, *, size: str = "", form: str = ""
 ) -> list[Painting]:
-    """The pictures for an answer; `size` and `form` replace the requested size and format."""
+    """The pictures to return; `size` ("WxH") and `form` replace the requested size and format."""
     width, height = requested_size({"size": size} if size else fields, files)
     source = files[0][1] if kind == "edit" else fields["prompt"]
     form = form or fields.get("output_format") or "png"
@@ -165,7 +165,7 @@ def paint(
 
 @lru_cache(maxsize=16)  # making a picture takes most of the time of a call
 def painting(source: bytes | str, width: int, height: int, index: int, form: str) -> Painting:
-    """Picture number `index` of an answer, made from a photo's file or a prompt (`source`)."""
+    """Picture number `index` of an answer, made from `source`: a photo's file, or a prompt."""
     if isinstance(source, bytes):
         image = redraw(source, width, height, index)
     else:
@@ -186,7 +186,7 @@ def charge(fields: JsonObject, files: NamedFiles, painted: list[Painting]) -> Js
 
 
 def entry(kind: str, fields: JsonObject, files: NamedFiles) -> JsonObject:
-    """The ledger entry of a call; "request" is a hash of all its fields and pictures."""
+    """The ledger entry of a call; its key "request" is a hash of all fields and pictures."""
     hashes = [hashlib.sha256(data).hexdigest() for _, data in files]
     details = {k: fields.get(k) for k in ("model", "size", "quality", "n", "prompt")}
     whole = json.dumps([kind, fields, hashes], sort_keys=True, default=str)
@@ -218,7 +218,7 @@ SAVE: dict[str, dict[str, int]] = {
 
 
 def redraw(data: bytes, width: int, height: int, index: int = 0) -> Image.Image:
-    """The picture in another size, shifted by up to 0.5 % and in slightly warmer colours."""
+    """The picture `data` resized, shifted by up to 0.5 %, and in slightly warmer colours."""
     with Image.open(io.BytesIO(data)) as image:
         source = image.convert("RGB")
     w, h = source.size
@@ -241,7 +241,7 @@ def encode(image: Image.Image, form: str) -> bytes:
 
 
 def events(kind: str, fields: JsonObject, answer: JsonObject) -> list[JsonObject]:
-    """The events that stream an answer: previews, then pictures; the last has the token counts."""
+    """The events of a streamed answer: previews, then pictures; the last has the token counts."""
     name = "image_edit" if kind == "edit" else "image_generation"
     common = {key: value for key, value in answer.items() if key not in ("data", "usage")}
     common["created_at"] = common.pop("created")
@@ -261,9 +261,9 @@ def secret(header: str) -> bool:
 
 
 def too_many(detail: str) -> Refusal:
-    """The error answer for the script step "429"; `detail` is the text after its colon."""
+    """The error answer for a scripted "429"; `detail` is the script's text after "429:"."""
     if detail == "quota":
-        return Refusal(429, "no quota left", None, "insufficient_user_quota")
+        return Refusal(429, "no quota left; add credit", None, "insufficient_user_quota")
     refusal = Refusal(429, "Rate limit reached for images per min.", None)
     refusal.error |= {"type": "rate_limit_error", "code": "rate_limit_exceeded"}
     refusal.headers = retry_after(detail)
@@ -271,7 +271,7 @@ def too_many(detail: str) -> Refusal:
 
 
 def retry_after(form: str) -> dict[str, str]:
-    """The header that demands a wait; `form` is the text after the colon in a step "429:2"."""
+    """The header that tells clients to wait, for a form such as "2", "ms=50" or "date=2"."""
     name, _, value = form.partition("=")
     if name == "ms":
         return {"retry-after-ms": value}

@@ -47,24 +47,28 @@ def size_of(data: bytes) -> tuple[int, int]:
 def check_request(body: dict[str, Any], images: list[bytes], today: str) -> None:
     """Raises Refusal for a request that the schema allows but the model does not accept.
 
-    `body` holds the fields as JSON types, `images` the files, `today` an ISO date.
+    `body` holds the fields as JSON types, `images` the picture files; `today` is an ISO date, on
+    which the model must not be shut down.
     """
     model = body.get("model", "")
     if model not in MODELS:
-        raise Refusal(400, f"Invalid value: '{model}'.", "model", "invalid_value")
+        text = f"Invalid value: '{model}'. Supported values are: {', '.join(MODELS)}."
+        raise Refusal(400, text, "model", "invalid_value")
     ends = MODELS[model]
     if ends and ends <= today:
-        raise Refusal(404, f"The model `{model}` has been deprecated.", "model", "model_not_found")
+        text = f"The model `{model}` was shut down on {ends}; use another model."
+        raise Refusal(404, text, "model", "model_not_found")
     prompt = body["prompt"]
     if not prompt or len(prompt) > 32_000:
-        raise Refusal(400, "prompt: expected 1 to 32000 characters", "prompt", "invalid_value")
+        text = f"prompt: expected 1 to 32000 characters, got {len(prompt)}"
+        raise Refusal(400, text, "prompt", "invalid_value")
     check_model_fields(model, body)
     check_size(model, body.get("size") or "auto")
     check_images(images)
 
 
 def check_model_fields(model: str, body: dict[str, Any]) -> None:
-    """Raises Refusal for a field or a value that the model does not accept."""
+    """Raises Refusal if `body` holds a field or a value that the model does not accept."""
     first = model.startswith(("gpt-image-1", "chatgpt"))
     second = model.startswith("gpt-image-2") and "." not in model
     refused = {"response_format", "style"}
@@ -75,7 +79,8 @@ def check_model_fields(model: str, body: dict[str, Any]) -> None:
     if not model.startswith("gpt-image-2.6"):
         refused |= {"complexity", "frame_count", "frame_duration_ms"}
     for field in sorted(refused & set(body)):
-        raise Refusal(400, f"Unknown parameter: '{field}'.", field, "unknown_parameter")
+        text = f"Unknown parameter: '{field}'. The model {model} does not accept it."
+        raise Refusal(400, text, field, "unknown_parameter")
     qualities = {"auto", "low", "medium", "high"} | (set() if first or second else {"xhigh", "max"})
     form, background = body.get("output_format", "png"), body.get("background")
     wrong = {
@@ -96,49 +101,57 @@ def check_size(model: str, size: str) -> None:
         return
     match = re.fullmatch(r"(\d+)x(\d+)", size)
     if (model.startswith(("gpt-image-1", "chatgpt")) and size not in FIXED_SIZES) or not match:
-        raise Refusal(400, f"Invalid value: '{size}'.", "size", "invalid_value")
+        text = f"Invalid value: '{size}'. Use auto or a size of {model} such as 1024x1024."
+        raise Refusal(400, text, "size", "invalid_value")
     w, h = int(match[1]), int(match[2])
     if w % 16 or (h % 16 and not model.startswith("gpt-image-1")):
-        raise Refusal(400, "Width and height must be multiples of 16.", "size", "invalid_value")
+        text = f"size: expected multiples of 16 for width and height, got {size}"
+        raise Refusal(400, text, "size", "invalid_value")
     if not 655_360 <= w * h <= 8_294_400 or max(w, h) > 3840 or max(w, h) > 3 * min(w, h):
-        raise Refusal(400, f"Size {size} is out of bounds.", "size", "invalid_value")
+        text = (
+            f"size: expected 0.66 to 8.29 megapixels, sides up to 3840, ratio up to 3, got {size}"
+        )
+        raise Refusal(400, text, "size", "invalid_value")
 
 
 def check_images(images: list[bytes]) -> None:
     """Raises Refusal for a file that is too large or not a picture."""
     for index, data in enumerate(images):
         if len(data) >= 50 * 1024 * 1024:
-            raise Refusal(413, "Image is too large.", f"image[{index}]", "image_file_too_large")
+            text = f"image[{index}]: expected a file under 50 MB, got {len(data)} bytes"
+            raise Refusal(413, text, f"image[{index}]", "image_file_too_large")
         try:
             size_of(data)
         except OSError:
-            raise Refusal(
-                400, "Invalid image file.", f"image[{index}]", "invalid_image_file"
-            ) from None
+            text = f"image[{index}]: expected a picture file, got something else or a damaged one"
+            raise Refusal(400, text, f"image[{index}]", "invalid_image_file") from None
 
 
 def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None:
-    """Raises Refusal if both mask and markup are there, or if one of them is not a PNG with
+    """Raises Refusal if both a mask and a markup are sent, or if one of them is not a PNG with
     transparent pixels and the size of `image` after EXIF rotation."""
     if mask and markup:
-        raise Refusal(400, "markup cannot be used with mask", "markup", "invalid_value")
+        raise Refusal(400, "send either mask or markup, not both", "markup", "invalid_value")
     for name, data in (("mask", mask), ("markup", markup)):
         if data is None:
             continue
         if not data.startswith(b"\x89PNG"):
-            raise Refusal(400, f"{name} must be a PNG", name, "invalid_image_file")
+            text = f"{name}: expected a PNG file, got another format"
+            raise Refusal(400, text, name, "invalid_image_file")
         with Image.open(io.BytesIO(data)) as guide:
             if guide.mode not in ("RGBA", "LA") or _darkest(guide.getchannel("A")) > 0:
-                raise Refusal(400, f"{name} has no transparent pixel", name, "invalid_image_file")
+                text = f"{name} has no transparent pixel; make the pixels to edit transparent"
+                raise Refusal(400, text, name, "invalid_image_file")
             if guide.size != size_of(image):
-                text = f"{name} must have the size of the image"
+                text = f"{name} must have the size of the image, {size_of(image)}, got {guide.size}"
                 raise Refusal(400, text, name, "invalid_image_file")
         if name == "mask" and len(data) > 4 * 1024 * 1024:
-            raise Refusal(400, "mask is larger than 4 MB", name, "invalid_image_file")
+            text = f"mask: expected a file of at most 4 MB, got {len(data)} bytes"
+            raise Refusal(400, text, name, "invalid_image_file")
 
 
 def _darkest(channel: Image.Image) -> float:
-    """The lowest level of a channel."""
+    """The lowest value in a channel with one band, 0..255."""
     low = channel.getextrema()[0]
     return low if isinstance(low, (int, float)) else low[0]
 
@@ -173,7 +186,7 @@ PARTIAL = 100  # each streamed preview
 
 
 def output_tokens(model: str, quality: str, width: int, height: int) -> int:
-    """The output tokens of one picture, previews excluded; `quality` must not be "auto"."""
+    """How many output tokens one picture costs, without previews. `quality` must not be "auto"."""
     if model.startswith(("gpt-image-1", "chatgpt")):
         return FIRST[quality][0 if width == height else 1 if height > width else 2]
     level = (NAMES_2 if model.startswith("gpt-image-2") and "." not in model else NAMES_25)[quality]
@@ -186,8 +199,8 @@ def output_tokens(model: str, quality: str, width: int, height: int) -> int:
 
 
 def input_image_tokens(width: int, height: int) -> int:
-    """The tokens of an input picture: its number of 32 x 32 px patches, at most 1536. A smaller
-    picture is first enlarged to 1024 px on its longer side."""
+    """How many tokens an input picture costs: its number of 32 x 32 px patches, at most 1536. A
+    picture with a longer side below 1024 px counts as if enlarged to 1024 px."""
     grow = max(1.0, 1024 / max(width, height))
     width, height = round(width * grow), round(height * grow)
     patches = math.ceil(width / 32) * math.ceil(height / 32)
@@ -200,7 +213,7 @@ def input_image_tokens(width: int, height: int) -> int:
 
 
 def text_tokens(prompt: str) -> int:
-    """The approximate tokens of an English text: one per 9 bytes of each word, rounded up."""
+    """About how many tokens an English text costs: for each word one per 9 bytes, rounded up."""
     pieces = re.findall(r"\w+|[^\w\s]", prompt)
     return sum(1 + (len(piece.encode()) - 1) // 9 for piece in pieces)
 
@@ -232,7 +245,7 @@ def charge(
 
 
 class Ledger:
-    """The list of billed calls, in a file with one JSON object a line."""
+    """The list of billed calls, in a file with one JSON object per line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -240,7 +253,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def bill(self, **entry: Any) -> None:  # noqa: ANN401  # values of JSON
-        """Append a call and sync the file to disk."""
+        """Append a billed call to the file, and make sure that it is on the disk."""
         with self._lock, self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()

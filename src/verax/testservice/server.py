@@ -25,7 +25,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(service_state: ServiceState, port: int = 0) -> Server:
-    """A server on loopback, not yet running; port 0 takes a free port."""
+    """A server on 127.0.0.1 that is not running yet; port 0 takes a free port."""
 
     class Handler(Conversation):
         service = service_state
@@ -34,7 +34,7 @@ def serve(service_state: ServiceState, port: int = 0) -> Server:
 
 
 class Conversation(BaseHTTPRequestHandler):
-    """Answers the requests of one connection."""
+    """Answers the HTTP requests of one connection."""
 
     service: ServiceState
     protocol_version = "HTTP/1.1"
@@ -42,7 +42,7 @@ class Conversation(BaseHTTPRequestHandler):
     ahead = False  # whether the Date header is AHEAD_S seconds ahead
 
     def log_message(self, *_args: object) -> None:
-        """Log nothing; `ServiceState.requests` has the requests."""
+        """Write no log, since `ServiceState.requests` lists the requests."""
 
     def do_GET(self) -> None:
         if self.path.startswith("/pictures/"):
@@ -98,7 +98,7 @@ class Conversation(BaseHTTPRequestHandler):
         self.send_json(200, body)
 
     def pictures(self, endpoint: str, body: bytes) -> None:
-        """Answer a request for pictures, as the next step of the script demands."""
+        """Answer a request to `endpoint` ("images/edits", ...) as the script's next step says."""
         kind = "edit" if endpoint.endswith("edits") else "generate"
         fields, files = calls.read_request(
             kind, self.headers.get("Content-Type", ""), body, self.service.files
@@ -127,12 +127,14 @@ class Conversation(BaseHTTPRequestHandler):
                 self.service.under_way -= 1
 
     def fail_before_billing(self, step: str, detail: str) -> bool:
-        """Send the failure for a step that bills nothing. Returns whether an answer was sent."""
+        """If the script step "<step>:<detail>" is a failure that bills nothing, send the failure.
+        Returns whether something was sent."""
         if step == "429":
             self.ahead = detail.startswith("ahead")
             raise calls.too_many(detail)
         if step in state.STATUSES:
-            raise Refusal(int(step), f"scripted {step}", None, "scripted")
+            text = f"the test's script demands an answer with status {step}"
+            raise Refusal(int(step), text, None, "scripted")
         if step == "refuse" and detail != "output":
             raise calls.moderation("input")
         if step == "html":
@@ -146,7 +148,7 @@ class Conversation(BaseHTTPRequestHandler):
     def paint_and_send(
         self, kind: str, fields: JsonObject, files: NamedFiles, step: str, detail: str
     ) -> None:
-        """Make the pictures, bill the call, and answer as the step demands."""
+        """Make the pictures, bill the call, and answer as the step "<step>:<detail>" demands."""
         other = {"size": {"size": detail}, "jpeg": {"form": "jpeg"}}.get(step, {})
         painted = calls.paint(kind, fields, files, **other)
         bill = calls.charge(fields, files, painted)
@@ -177,7 +179,7 @@ class Conversation(BaseHTTPRequestHandler):
     def answer_of(
         self, fields: JsonObject, painted: list[Painting], data: list[bytes]
     ) -> JsonObject:
-        """The body of the answer with the files `data`, without token counts."""
+        """The JSON answer with the picture files `data`, without token counts."""
         answer = {"created": int(time.time()), **calls.describe(fields, painted[0].size)}
         return answer | {"data": [{"b64_json": state.encode_base64(picture)} for picture in data]}
 
@@ -215,7 +217,7 @@ class Conversation(BaseHTTPRequestHandler):
         self.send_reply(reply)
 
     def link(self, data: bytes, way: str) -> str:
-        """A link to a picture that will be sent in the way of the step "link:<way>"."""
+        """A URL of a picture, which will be sent as the script step "link:<way>" says."""
         with self.service.lock:
             self.service.linked.append(state.LinkedPicture(data, way))
             number = len(self.service.linked) - 1
@@ -232,7 +234,7 @@ class Conversation(BaseHTTPRequestHandler):
         )
 
     def send_without_end(self, linked: state.LinkedPicture) -> None:
-        """Send zeros until the client disconnects."""
+        """Answer with a PNG of zero bytes that only ends when the client disconnects."""
         linked.attempts += 1
         self.send_response(200)
         self.send_header("Content-Type", "image/png")

@@ -70,7 +70,8 @@ AHEAD_S = 300.0  # how far the clock of 429:ahead is ahead
 
 
 def parse_step(step: str) -> tuple[str, str]:
-    """The name and the detail of a step: ("429", "ms=50") for "429:ms=50". Raises ValueError."""
+    """The name and the detail of a script step, such as ("429", "ms=50") for "429:ms=50". Raises
+    ValueError for an unknown name."""
     name, _, detail = step.partition(":")
     if name not in STEPS and name not in STATUSES:
         known = ", ".join(sorted(STEPS | STATUSES))
@@ -85,11 +86,11 @@ class ServiceState:
         ledger: file for the billed calls.
         delay_s: seconds before each answer.
         today: ISO date; models that were shut down by then are refused.
-        keyed: whether a key is required.
+        keyed: whether requests need a key.
         fail_every: n, to bill every n-th call and then answer with 502; 0 for none.
 
     Attributes:
-        finish: changes the bytes of each picture file before they are sent; may be replaced.
+        finish: function applied to the bytes of each picture file before they are sent.
         most_under_way: the most calls that were in progress at the same time.
     """
 
@@ -154,7 +155,7 @@ class LinkedPicture:
 
 @dataclass
 class FaultyReply:
-    """An HTTP reply in place of the usual answer.
+    """An HTTP reply with a fault, sent in place of the usual answer.
 
     Attributes:
         kind: content type, "" for none.
@@ -264,7 +265,8 @@ def _stream(detail: str, answer: dict[str, Any], links: list[str]) -> FaultyRepl
 
 
 def linked_reply(linked: LinkedPicture, host: str, *, keyed: bool, number: int) -> FaultyReply:
-    """The reply to a request for linked picture number `number`; `keyed`: the request has a key."""
+    """The reply to a request for linked picture number `number` on this server, `host`. `keyed`:
+    whether the request has a key."""
     linked.attempts += 1
     way, count = linked.way, linked.attempts
     if way == "gone" or (way == "late" and count <= LATE):

@@ -1,7 +1,7 @@
-"""The requests and answers of the OpenAI-compatible API, as pydantic models, and its description.
+"""The requests and answers of the OpenAI-compatible API, as pydantic models.
 
 Requests are checked against the models, and /openapi.json (OpenAPI 3.1) is generated from them. In
-forms, numbers and flags are texts. A field that is null in JSON counts as absent.
+forms, numbers and booleans are texts. A field that is null in JSON counts as absent.
 """
 
 from collections.abc import Mapping
@@ -9,14 +9,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 from pydantic_core import ErrorDetails as FieldError
 from pydantic_core import PydanticCustomError
@@ -31,18 +24,20 @@ SCHEMAS = "#/components/schemas/"
 
 
 def whole_number(value: object) -> int:
-    """The whole number in a JSON value or a text. Raises PydanticCustomError for anything else."""
+    """The whole number in a JSON value or text. Raises PydanticCustomError for any other value."""
     with suppress(ValueError):
         number = int(value) if isinstance(value, str) else value
         if isinstance(number, int) and not isinstance(number, bool):
             return number
-    raise PydanticCustomError("whole_number", "expected a whole number")
+    expected = "expected a whole number such as 2, got {value}"
+    raise PydanticCustomError("whole_number", expected, {"value": f"{value!r:.60}"})
 
 
 def flag(value: object) -> bool:
-    """The boolean in a JSON value or text; "" and null: false. Others raise PydanticCustomError."""
+    """The boolean in a JSON value or text; "" and null are false. Or raises PydanticCustomError."""
     if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
-        raise PydanticCustomError("flag", "expected true or false")
+        expected = "expected true or false, got {value}"
+        raise PydanticCustomError("flag", expected, {"value": f"{value!r:.60}"})
     return FLAGS[value]
 
 
@@ -57,7 +52,7 @@ Share = Annotated[
 
 
 class ImageFields(BaseModel):
-    """The fields of an edit or a generation, without pictures. Only `fidelity` is not OpenAI's."""
+    """The fields of an edit or generation, except the pictures. All but `fidelity` are OpenAI's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -83,16 +78,16 @@ class ImageFields(BaseModel):
     fidelity: Share = DEFAULT_FIDELITY
 
     def options(self) -> dict[str, Any]:
-        """The fields that are set, except model, prompt, stream and fidelity."""
+        """The fields that are set, by name, except model, prompt, stream and fidelity."""
         return self.model_dump(exclude_none=True, exclude={"model", "prompt", "stream", "fidelity"})
 
 
 def read_fields(values: Mapping[str, Any]) -> ImageFields:
-    """The fields of a request. Raises Problem 400, which names one wrong field, if any is wrong."""
+    """The checked fields of a request. Raises Problem 400, which names the first wrong field."""
     name = next((name for name in values if not is_text(name)), None)
     if name is not None:
         label = name.encode("utf-8", "replace").decode()[:60]
-        raise Problem(400, f"unknown parameter {label!r}", "unknown_parameter", label)
+        raise unknown_field(label)
     try:
         return ImageFields.model_validate(values)
     except ValidationError as exc:
@@ -101,11 +96,16 @@ def read_fields(values: Mapping[str, Any]) -> ImageFields:
         raise field_problem(first) from None
 
 
+def unknown_field(name: str) -> Problem:
+    text = f"unknown parameter {name!r}; remove it, or correct its name as in GET /openapi.json"
+    return Problem(400, text, "unknown_parameter", name)
+
+
 def field_problem(error: FieldError) -> Problem:
-    """The error answer for one wrong field."""
+    """The error answer for one wrong field that pydantic found."""
     name, kind, value = str(error["loc"][0])[:60], error["type"], error["input"]
     if kind == "extra_forbidden":
-        return Problem(400, f"unknown parameter {name!r}", "unknown_parameter", name)
+        return unknown_field(name)
     text = isinstance(value, str)
     limits = error.get("ctx", {})
     words = {
@@ -118,19 +118,21 @@ def field_problem(error: FieldError) -> Problem:
     if kind in words and (text or kind != "literal_error"):
         return Problem(400, f"{name}: {words[kind]}", "invalid_value", name)
     plain = "expected text" if kind.startswith(("string", "literal")) else "expected a number"
-    message = error["msg"] if kind in ("whole_number", "flag") else plain
+    if text and plain == "expected text":
+        plain = "expected text without NUL characters and lone surrogates"
+    message = error["msg"] if kind in ("whole_number", "flag") else f"{plain}, got {value!r:.60}"
     return Problem(400, f"{name}: {message}", "invalid_type", name)
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is a text without NUL characters and lone surrogates."""
+    """Whether a value is a text with neither NUL characters nor lone surrogates."""
     if not isinstance(value, str) or "\x00" in value:
         return False
     return not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 class ErrorFields(BaseModel):
-    """The error object, in OpenAI's form."""
+    """The object "error" in the body of an error answer."""
 
     message: str
     type: str
@@ -162,7 +164,7 @@ class ModelList(BaseModel):
 
 
 class PictureEntry(BaseModel):
-    """One picture of an answer."""
+    """One picture of an answer, as base64."""
 
     b64_json: str
 
@@ -210,21 +212,21 @@ def description() -> dict[str, Any]:
         "info": {"title": "Verax", "version": verax.__version__},
         "security": [{"key": []}, {}],
         "paths": {
-            "/v1/models": {"get": _operation("models", "Models", _json("ModelList"))},
+            "/v1/models": {"get": _operation("models", "List the models", _json("ModelList"))},
             "/v1/models/{name}": {
-                "get": {**_operation("model", "One model", _json("ModelEntry")),
+                "get": {**_operation("model", "Describe one model", _json("ModelEntry")),
                         "parameters": [_NAME]},
             },
             "/v1/images/edits": {
-                "post": {**_operation("edit", "Edits that keep the photo", _images()),
+                "post": {**_operation("edit", "Restore a photo, or edit pictures", _images()),
                          "parameters": [_IDEMPOTENCY], "requestBody": _edit_body()},
             },
             "/v1/images/generations": {
-                "post": {**_operation("generate", "Pictures from words", _images()),
+                "post": {**_operation("generate", "Generate pictures from a prompt", _images()),
                          "parameters": [_IDEMPOTENCY],
                          "requestBody": _body(_object(field_schemas(), "prompt"))},
             },
-            "/healthz": {"get": _operation("health", "Alive", _json("Health"))},
+            "/healthz": {"get": _operation("health", "Whether the server runs", _json("Health"))},
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -234,16 +236,12 @@ def description() -> dict[str, Any]:
 
 
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-_IDEMPOTENCY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "maxLength": 255},
-}
+_IDEMPOTENCY = {"name": "Idempotency-Key", "in": "header", "required": False,
+                "schema": {"type": "string", "maxLength": 255}}  # fmt: skip
 
 
 def _operation(name: str, summary: str, content: dict[str, Any]) -> dict[str, Any]:
-    error = {"description": "What went wrong", "content": _json("ErrorBody")}
+    error = {"description": "Error", "content": _json("ErrorBody")}
     statuses = (
         "400", "401", "403", "404", "408", "409", "413", "415", "421", "429", "500", "502", "503",
         "504",
@@ -252,7 +250,7 @@ def _operation(name: str, summary: str, content: dict[str, Any]) -> dict[str, An
         "operationId": name,
         "summary": summary,
         "responses": {
-            "200": {"description": "Done", "content": content},
+            "200": {"description": "Success", "content": content},
             **dict.fromkeys(statuses, error),
         },
     }

@@ -1,4 +1,4 @@
-"""Turns the requests of clients into calls: edits as forms or JSON, generations as JSON.
+"""Reads and checks requests for pictures: edits as forms or JSON, generations as JSON.
 
 Requests are parsed in a separate process (the intake process). A file that stalls or crashes a
 parser therefore affects only that process. Only the headers of pictures are read.
@@ -21,32 +21,36 @@ from verax.server.api import read_fields
 from verax.server.api.intake import MAX_IMAGES, Upload, is_allowed
 from verax.server.queue import limited
 
-IGNORED = ("user", "response_format", "style")
+IGNORED = ("user", "response_format", "style")  # fields that are accepted without effect
 LIMIT_S = 20  # most seconds for parsing a request
 
 
 @dataclass(frozen=True, slots=True)
 class MissingPictures:
-    """The pictures of a request that must be downloaded first, as (target file, URL)."""
+    """The pictures that must be downloaded before a request is complete, as (target file, URL)."""
 
     pictures: tuple[tuple[Path, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageCall:
-    """One request for pictures, after its checks.
+    """A request for pictures that was read and checked.
 
     Attributes:
+        kind: "edit" or "generation".
+        model: name of the requested model, such as "verax/local".
+        prompt: "" if the request has none.
         images: files of the pictures; the first is the photo.
         sizes: (width, height) of each picture after EXIF rotation.
         mask: file of the mask, None without one.
-        fields: the other fields of OpenAI's API that are set.
-        fidelity: 0..1; Verax's own field.
+        fields: the other fields of OpenAI's API that the request sets, by name.
+        stream: whether to answer with server-sent events.
+        fidelity: fidelity of a restoration, 0..1.
         warnings: sentences about accepted fields that have no effect.
         sha256: hash of everything that the answer depends on.
     """
 
-    kind: str  # "edit" or "generation"
+    kind: str
     model: str
     prompt: str
     images: tuple[Path, ...]
@@ -60,9 +64,10 @@ class ImageCall:
 
 
 def read_call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
-    """The call that a request asks for; or, if pictures must be downloaded first, these pictures.
+    """Reads and checks a request, in the intake process. If the request names pictures by URL that
+    are not on disk yet, returns which pictures to download instead.
 
-    Runs in the intake process. Raises Problem 400 for a request that cannot be used.
+    Raises Problem 400 if a field or picture is not valid.
     """
     return limited(_call, LIMIT_S, sent, limits)
 
@@ -78,20 +83,20 @@ def _call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
 
 
 def look(path: Path, param: str, limits: ServerLimits) -> Header:
-    """The header of a picture file; runs in the intake process. Raises Problem 400, which names the
-    request field `param`, if the file is not a picture or too large."""
+    """The header of a picture file (format and size), read in the intake process. Raises Problem
+    400, which names the request field `param`, if the file is not a picture or too large."""
     return limited(header, LIMIT_S, path, param, limits)
 
 
 def header(file: Path | BinaryIO, param: str, limits: ServerLimits) -> Header:
-    """The header of a picture file. Raises Problem 400, which names the request field `param`, if
-    the file is not a picture or too large."""
+    """The header of a picture file (format and size). Raises Problem 400, which names the request
+    field `param`, if the file is not a picture or too large."""
     try:
         head = header_of(file)
     except InputError as exc:
         raise Problem(
             400,
-            f"{param}: expected a picture ({READABLE}), got something else",
+            f"{param}: expected a picture ({READABLE}), got a file of another kind; send a picture",
             "invalid_image",
             param,
         ) from exc
@@ -108,19 +113,22 @@ def header(file: Path | BinaryIO, param: str, limits: ServerLimits) -> Header:
 def _from_json(
     body: Path, limits: ServerLimits
 ) -> tuple[dict[str, Any], dict[str, list[Path]], list[tuple[Path, str]]]:
-    """The fields of a JSON request, its picture files by role ("image" or "mask"), and (target
-    file, URL) of the pictures that must be downloaded first. Raises Problem 400."""
+    """Three parts of a JSON request: its fields, its picture files by role ("image" or "mask"), and
+    (target file, URL) of each picture that must be downloaded first.
+
+    Raises Problem 400 if the JSON is not valid."""
     try:
         values = json.loads(body.read_bytes())
     except (ValueError, RecursionError) as exc:
-        text = f"expected JSON as the body, got something else: {exc}"[:300]
+        text = f"expected JSON as the body, but it cannot be parsed; correct it: {exc}"[:300]
         raise Problem(400, text, "invalid_json") from exc
     if not isinstance(values, dict):
-        raise Problem(400, "expected a JSON object as the body", "invalid_type")
+        text = f"expected a JSON object {{...}} as the body, got JSON of type {_json_type(values)}"
+        raise Problem(400, text, "invalid_type")
     pictures = values.pop("images", [])
     mask = values.pop("mask", None)
     if not isinstance(pictures, list):
-        text = f"images: expected a list of objects with image_url, got {type(pictures).__name__}"
+        text = f"images: expected a list of objects with image_url, got {_json_type(pictures)}"
         raise Problem(400, text, "invalid_type", "images")
     if len(pictures) > MAX_IMAGES:
         raise _too_many(len(pictures))
@@ -138,8 +146,14 @@ def _from_json(
     return values, files, missing
 
 
+def _json_type(value: object) -> str:
+    names = {dict: "object", list: "list", str: "text", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
+
+
 def _address(reference: object, param: str) -> str:
-    """The URL in a reference to a picture. Raises Problem 400, also for a file id."""
+    """The URL in `reference`, the JSON object {"image_url": URL} that names a picture. Raises
+    Problem 400, which names the request field `param`, for anything else."""
     url = reference.get("image_url") if isinstance(reference, dict) else None
     if not isinstance(url, str) or (isinstance(reference, dict) and "file_id" in reference):
         raise Problem(
@@ -151,11 +165,12 @@ def _address(reference: object, param: str) -> str:
 
 
 def _data(url: str, param: str) -> bytes:
-    """The bytes in a data URL. Raises Problem 400 for any other URL."""
+    """The picture file in a data URL. Raises Problem 400, which names the request field `param`,
+    for any other URL."""
     if not url.startswith("data:image/"):
         raise Problem(
             400,
-            f"{param}: this server does not download pictures from that address; "
+            f"{param}: this server does not download pictures from {url[:100]!r}; "
             "send the picture itself as a data: URL",
             "invalid_image_url",
             param,
@@ -163,24 +178,27 @@ def _data(url: str, param: str) -> bytes:
     try:
         return base64.b64decode(url.partition(",")[2], validate=True)
     except (binascii.Error, ValueError) as exc:
-        text = f"{param}: expected base64 after the comma of the data: URL, got invalid base64"
+        text = (
+            f"{param}: the data: URL is not valid base64 after its comma; encode the picture again"
+        )
         raise Problem(400, text, "invalid_base64_image", param) from exc
 
 
 def _checked(
     kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: ServerLimits
 ) -> ImageCall:
-    """The call with these fields and files. Raises Problem 400 if they cannot be used."""
+    """The checked call with these fields, and picture files by role ("image" or "mask"). `kind` is
+    "edit" or "generation". Raises Problem 400 if a field or file is not valid."""
     parsed = read_fields(values)
     fields = parsed.options()
     images = tuple(files.get("image", ()))
     if len(images) > MAX_IMAGES:
         raise _too_many(len(images))
     if kind == "edit" and not images:
-        raise Problem(400, "image: expected at least one picture, got none", "missing", "image")
+        raise Problem(400, "image: expected a photo, got none; add one", "missing", "image")
     prompt = parsed.prompt or ""
     if kind == "generation" and not prompt.strip():
-        text = "prompt: expected a text that says what the picture should show, got none"
+        text = "prompt: expected a text that says what the picture should show, got no text"
         raise Problem(400, text, "missing", "prompt")
     looks = [_look(path, "image", limits) for path in images]
     sizes = tuple((head.width, head.height) for head, _ in looks)
@@ -201,7 +219,8 @@ def _checked(
 
 
 def _look(path: Path, param: str, limits: ServerLimits) -> tuple[Header, bytes]:
-    """The header and the SHA-256 of a picture file. Raises Problem 400 as `header` does."""
+    """The header and the SHA-256 of a picture file. Raises Problem 400, which names the request
+    field `param`, if the file is not a picture or too large."""
     with path.open("rb") as file:
         head = header(file, param, limits)
         file.seek(0)
@@ -209,6 +228,5 @@ def _look(path: Path, param: str, limits: ServerLimits) -> tuple[Header, bytes]:
 
 
 def _too_many(count: int) -> Problem:
-    return Problem(
-        400, f"image: expected at most {MAX_IMAGES} pictures, got {count}", "invalid_value", "image"
-    )
+    text = f"image: expected at most {MAX_IMAGES} pictures, got {count}; send fewer"
+    return Problem(400, text, "invalid_value", "image")

@@ -32,12 +32,13 @@ class Upload:
     """The body of a request, written to disk.
 
     Attributes:
+        kind: "edit" or "generation".
         values: the text fields of a form; {} for JSON.
         files: the files of a form by role, "image" or "mask"; {} for JSON.
         body: the file with the JSON body; None for a form.
     """
 
-    kind: str  # "edit" or "generation"
+    kind: str
     values: Mapping[str, str]
     files: Mapping[str, tuple[Path, ...]]
     body: Path | None = None
@@ -46,7 +47,7 @@ class Upload:
 async def receive_body(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
     """Write the body of a request to files in `folder`. `kind` is "edit" or "generation".
 
-    Raises Problem 400, 413 or 415 for a body that cannot be used.
+    Raises Problem 400, 413 or 415 if the form is wrong, the body too large, or its type unknown.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
@@ -56,12 +57,13 @@ async def receive_body(request: Request, kind: str, folder: Path, limits: Server
     if media_type == "multipart/form-data" and kind == "edit":
         return await _from_form(request, kind, folder, limits)
     types = "application/json" + (" or multipart/form-data" if kind == "edit" else "")
-    raise Problem(415, f"expected {types}, got {media_type or 'no content type'}", "media_type")
+    text = f"content-type: expected {types}, got {media_type or 'none'}; set this header"
+    raise Problem(415, text, "media_type")
 
 
 async def spool(request: Request, path: Path, most: int) -> None:
-    """Write the body to a file while it arrives. Raises Problem 413 if it has more than `most`
-    bytes."""
+    """Write a JSON body to the file `path` while the body arrives. Raises Problem 413 if the body
+    has more than `most` bytes."""
     total = 0
     with path.open("wb") as file:
         async for chunk in request.stream():
@@ -97,8 +99,9 @@ async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLi
             known = ROLE.fullmatch(name)
             if known and not isinstance(part, UploadFile):
                 raise Problem(
-                    400, f"{known[1]}: expected a file, got text", "invalid_type", known[1]
-                )
+                    400, f"{known[1]}: expected a file, got text; send a file with a file name",
+                    "invalid_type", known[1],
+                )  # fmt: skip
             if not isinstance(part, UploadFile):
                 values[name] = part
             elif known:
@@ -106,7 +109,7 @@ async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLi
                 places.append(folder / f"{known[1]}-{len(places)}")
                 await keep(part, places[-1])
             else:
-                text = f"expected files in the fields image and mask, got one in {name[:60]!r}"
+                text = f"expected files only in the fields image and mask, got one in {name[:60]!r}"
                 raise Problem(400, text, "unknown_parameter")
     return Upload(kind, values, {role: tuple(paths) for role, paths in files.items()})
 
@@ -125,7 +128,8 @@ def _copy(source: IO[bytes], path: Path) -> None:
 MOST_BYTES = 50_000_000
 DEADLINE_S = 20.0
 PORTS = {"http": 80, "https": 443}
-INSIDE = [ipaddress.ip_network(net) for net in ("64:ff9b::/96", "2002::/16", "::/96")]  # IPv4 in it
+# IPv6 networks whose addresses hold an IPv4 address
+INSIDE = [ipaddress.ip_network(net) for net in ("64:ff9b::/96", "2002::/16", "::/96")]
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
 
@@ -168,23 +172,28 @@ def fetch(
     resolve: Resolve = resolve_host,
     permitted: Callable[[IpAddress], bool] = is_public,
 ) -> None:
-    """Download a URL to the file `path`: at most MOST_BYTES, within DEADLINE_S seconds.
+    """Download a picture of at most 50 MB within 20 seconds.
 
-    Raises Problem 400 if the URL is not allowed or cannot be downloaded. `resolve` and `permitted`
-    look up and check IP addresses.
+    Args:
+        path: file to write.
+        hosts: hosts from which to download, as "host" or "host:port".
+        resolve: returns the IP addresses of a host.
+        permitted: says whether to connect to an IP address.
+
+    Raises Problem 400 if the URL is not allowed or cannot be downloaded.
     """
     import httpx2
 
     from verax.providers.addresses import Pinned
 
     if not is_allowed(url, hosts):
-        raise _refused("this server does not download pictures from that host")
+        raise _refused("this server does not download pictures from the host of the URL")
 
     def checked_address(host: str) -> str:
         port = urlsplit(url).port or PORTS[urlsplit(url).scheme]
         addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(host, port)]
         if not addresses or not all(map(permitted, addresses)):
-            raise _refused("the address is in a private network")
+            raise _refused("the host of the URL is in a private network")
         return str(addresses[0])
 
     end = time.monotonic() + DEADLINE_S
@@ -199,25 +208,27 @@ def fetch(
         ):
             if reply.status_code != 200:
                 what = ", a redirect, which is not followed" if reply.is_redirect else ""
-                raise _refused(f"the address answered with status {reply.status_code}{what}")
+                raise _refused(f"expected status 200 from the URL, got {reply.status_code}{what}")
             _write_bounded(reply.iter_raw(), path, end)
     except (OSError, httpx2.HTTPError) as exc:
         raise _refused(
-            f"the picture could not be downloaded from the address ({type(exc).__name__})"
+            f"the picture could not be downloaded from the URL ({type(exc).__name__})"
         ) from exc
 
 
-def _write_bounded(pieces: Iterator[bytes], path: Path, end: float) -> None:
-    """Write a body to a file. Raises Problem 400 if the body is too large or incomplete at time
-    `end` of the monotonic clock."""
+def _write_bounded(chunks: Iterator[bytes], path: Path, end: float) -> None:
+    """Write the chunks of a download to the file `path`. Raises Problem 400 if they have more than
+    50 MB, or if one arrives after the time `end` of the monotonic clock."""
     total = 0
     with path.open("wb") as file:
-        for piece in pieces:
-            total += len(piece)
+        for chunk in chunks:
+            total += len(chunk)
             if total > MOST_BYTES or time.monotonic() > end:
-                raise _refused("the picture at that address is too large or arrives too slowly")
-            file.write(piece)
+                raise _refused("the picture is too large (over 50 MB) or takes over 20 s")
+            file.write(chunk)
 
 
 def _refused(why: str) -> Problem:
-    return Problem(400, f"image_url: {why}; send the picture itself", "invalid_image_url", "images")
+    return Problem(
+        400, f"image_url: {why}; send the picture as a data: URL", "invalid_image_url", "images"
+    )

@@ -1,4 +1,4 @@
-"""The HTTP routes of the OpenAI-compatible API: edits, generations, models; and shared objects.
+"""The HTTP routes of the OpenAI-compatible API (edits, generations, models), and stored answers.
 
 A request repeated with the same idempotency key gets the same answer and is paid for once.
 """
@@ -89,13 +89,14 @@ Arguments = TypeVarTuple("Arguments")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyedCall:
-    """A call with an idempotency key.
+    """A request for pictures that has an idempotency key.
 
     Attributes:
         client: name of the client.
+        key: the idempotency key.
         request: SHA-256 of everything that the answer depends on.
-        folder: the call's folder for files; deleted when the call has ended.
-        make: makes the call.
+        folder: folder for files, which is deleted after the answer is made.
+        make: function that makes the answer.
     """
 
     client: str
@@ -106,16 +107,17 @@ class KeyedCall:
 
     @property
     def place(self) -> tuple[str, str]:
-        """The key under which the answer is stored: (client, idempotency key)."""
+        """The database key of the stored answer: (client, idempotency key)."""
         return self.client, self.key
 
 
 @dataclass(slots=True)
 class SharedRun:
-    """A call in progress, which several requests with the same idempotency key share.
+    """An answer in the making, which several requests with the same idempotency key share.
 
     Attributes:
         request: SHA-256 of everything that the answer depends on.
+        task: makes the answer.
         waiting: number of requests that wait for the task.
     """
 
@@ -125,9 +127,9 @@ class SharedRun:
 
 
 class AnswerCache:
-    """The answers of the last 24 hours, by client and idempotency key, in an SQLite file.
+    """Stores the answers of the last 24 hours, by client and idempotency key, in an SQLite file.
 
-    Requests with the same key at the same time share one call. A separate thread uses the file.
+    Requests with the same key at the same time share one answer. All SQL runs in one extra thread.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -141,16 +143,17 @@ class AnswerCache:
         self.connection.close()
 
     async def once(self, call: KeyedCall) -> CallAnswer:
-        """The stored answer to a call; without one, make the call and store its answer.
+        """Returns the stored answer to a request. If there is none, makes the answer and stores it.
 
-        If all waiting clients disconnect, the call is cancelled. Errors are not stored. Raises
-        Problem 409 if the key was used for another request before.
+        If all clients that wait disconnect, the work on the answer is cancelled. Errors are not
+        stored. Raises Problem 409 if the key was used for another request before.
         """
         mine = True  # whether to delete the folder here
         try:
             if len(call.key) > MAX_KEY:
                 text = (
-                    f"idempotency-key: expected at most {MAX_KEY} characters, got {len(call.key)}"
+                    f"idempotency-key: expected at most {MAX_KEY} characters, got {len(call.key)}; "
+                    "use a shorter one"
                 )
                 raise Problem(400, text, "invalid_value")
             stored = await self._apart(self._read, call)
@@ -183,7 +186,7 @@ class AnswerCache:
             del self.under_way[call.place]
 
     async def _make(self, call: KeyedCall) -> CallAnswer:
-        """Make a call and store its answer; delete the call's folder at the end."""
+        """Makes and stores the answer to a request; deletes the request's folder at the end."""
         try:
             answer = await call.make()
             storing = asyncio.ensure_future(self._apart(self._store, call, answer))
@@ -223,8 +226,7 @@ class AnswerCache:
         return answer if stored is None else stored
 
     def _prune(self, client: str) -> None:
-        """Delete all answers older than a day, and the oldest of a client that has more than
-        MOST."""
+        """Delete all answers older than 24 hours, and those of `client` except the newest 1000."""
         query = """
             SELECT client, key, folder FROM answers WHERE created <= ? UNION
             SELECT * FROM (SELECT client, key, folder FROM answers WHERE client = ?
@@ -240,20 +242,22 @@ class AnswerCache:
 def _same(stored: str, request: str) -> None:
     if stored != request:
         raise Problem(
-            409, "this idempotency key was used for another request; use a new key",
+            409, "idempotency-key: this key was used for another request; send a new key",
             "idempotency_key_reused",
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts of a running server.
+    """What the routes of a running server share.
 
     Attributes:
+        service: makes the answers.
+        clients: the clients and their keys.
         replies: stored answers by idempotency key.
         incoming: folder for the files of calls in progress.
         results: folder of the page's history, with a folder for each client.
-        guarded: whether every request needs a key, even if no client has one any more.
+        guarded: whether every request needs a key, even if the server has no clients.
     """
 
     service: ImagesService
@@ -265,7 +269,7 @@ class Context:
     guarded: bool = False
 
     def client(self, request: Request) -> Account:
-        """The client that sent a request; ANYBODY if the server needs no keys.
+        """The client that sent a request, named "local" if the server needs no keys.
 
         Raises Problem 401 if the server needs a key and the request has no valid one.
         """
@@ -286,6 +290,6 @@ class Context:
 
 
 def context_of(request: Request) -> Context:
-    """The server that received a request."""
+    """What the routes of the server that received this request share."""
     context: Context = request.app.state.context
     return context

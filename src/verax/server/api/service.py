@@ -1,4 +1,4 @@
-"""Answers a call: sends it to the paid service if needed, restores the photo, builds the answer.
+"""Makes the answer to a request: calls the paid service if needed, and restores the photo.
 
 The photo is restored in worker processes by `verax.making`. The steps pass pictures on as files.
 """
@@ -42,11 +42,11 @@ SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 @dataclass(slots=True)
 class ImagesService:
-    """Answers calls, with a queue for each kind of work.
+    """Makes the answers to requests for pictures, with a queue for each kind of work.
 
     Attributes:
         intake: parses requests, in a process.
-        aside: downloads pictures and packs archives, in threads.
+        aside: downloads pictures and writes zip files, in threads.
         local: restores photos, in processes.
         remote: makes paid calls, in threads.
         open_upstream: connects to the paid service.
@@ -69,9 +69,9 @@ class ImagesService:
         return self.upstream
 
     def models(self) -> list[dict[str, Any]]:
-        """The models that requests may name, in OpenAI's form: first "verax/local" and the models
-        whose edits are restored by Verax ("verax/NAME"), then those answered by the service alone.
-        """
+        """The models that requests may name, in OpenAI's form. With "verax/local" the photo is
+        restored without a paid service, with "verax/NAME" it is restored with a prior from the
+        model NAME, and with "NAME" the pictures of that model are returned unchanged."""
         living = self.service().models(datetime.now(UTC).date())
         entries: list[tuple[str, Any]] = [(LOCAL, None)]
         entries += [(FAITHFUL + name, end) for name, end in living.items()]
@@ -96,7 +96,7 @@ class ImagesService:
         return matches[0]
 
     async def read(self, client: Account, sent: Upload) -> ImageCall:
-        """The call that a request asks for. Raises Problem if the call cannot be answered."""
+        """Reads and checks a request; downloads its pictures. Raises Problem if it is not valid."""
         call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
         if isinstance(call, MissingPictures):
             for path, url in call.pictures:
@@ -108,12 +108,12 @@ class ImagesService:
         return call
 
     async def look(self, client: Account, path: Path, param: str) -> Header:
-        """The header of a picture file. Raises Problem 400, which names the request field `param`,
-        if the file is not a picture."""
+        """The header of a picture file (format and size). Raises Problem 400, which names the
+        request field `param`, if the file is not a picture or too large."""
         return await self.intake.run(client.name, calls.look, path, param, self.limits)
 
     def check(self, call: ImageCall) -> None:
-        """Raises Problem 400 for a call that cannot be answered."""
+        """Raises Problem 400 for an unknown model, or for pictures or a size it does not accept."""
         if call.model == LOCAL:
             if call.kind == "generation":
                 raise Problem(
@@ -123,8 +123,9 @@ class ImagesService:
                 )  # fmt: skip
             if call.mask is not None or len(call.images) > 2:
                 raise Problem(
-                    400, f"{LOCAL} expects a photo, at most one prior and no mask; leave out the "
-                    "others, or name another model",
+                    400, f"{LOCAL} expects a photo, at most one generated picture and no mask, got "
+                    f"{len(call.images)} pictures{' and a mask' if call.mask else ''}; leave out "
+                    "the others, or name another model",
                     "invalid_value", "image",
                 )  # fmt: skip
         elif call.model.removeprefix(FAITHFUL) not in self.service().service.known:
@@ -138,9 +139,9 @@ class ImagesService:
     async def answer(
         self, client: Account, call: ImageCall, folder: Path, show: Show = lambda path: None
     ) -> CallAnswer:
-        """Make a call when it is the client's turn, and return the answer.
+        """Makes the answer to `call` when it is the client's turn, with files in `folder`.
 
-        If the generated pictures are only priors for restorations, `show` receives the first
+        If generated pictures are only priors for restorations, `show` receives the first
         `partial_images` of them as previews, before the photo is restored.
         """
         if call.model == LOCAL:
@@ -160,8 +161,8 @@ class ImagesService:
     async def _faithful(
         self, client: Account, call: ImageCall, folder: Path, answer: UpstreamAnswer
     ) -> CallAnswer:
-        """The answer with one restoration for each prior in `answer`; without a prior, with the
-        restoration from the photo alone."""
+        """The answer with one restoration for each prior in `answer.files`, or if there is none,
+        with a restoration without a prior. The files are written to `folder`."""
         format = call.fields.get("output_format", "png")
         files, records = [], []
         last_step = self.local.run if call.model == LOCAL else self.local.finish
@@ -191,8 +192,8 @@ class ImagesService:
         answer: UpstreamAnswer,
         output_format: str,
     ) -> CallAnswer:
-        """The answer with these pictures; `records` are those of restorations, () if the pictures
-        are the service's own."""
+        """The answer with these picture files. `records` holds the JSON record of each restoration;
+        () if the pictures are those of the paid service, unchanged."""
         target = wanted_size(call, self.limits.pixels) if records else None
         own = (records[0]["width"], records[0]["height"]) if records else (0, 0)
         size = "{}x{}".format(*(target or own)) if records else answer.size
@@ -230,7 +231,7 @@ class ImagesService:
 
 
 def is_faithful(call: ImageCall) -> bool:
-    """Whether the answer is a restoration of the photo, not the service's own picture."""
+    """Whether to answer with restorations of the photo, not with the model's own pictures."""
     return call.kind == "edit" and call.model.startswith(FAITHFUL)
 
 
@@ -257,7 +258,7 @@ def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
 
 
 def _shows(call: ImageCall) -> bool:
-    """Whether a call makes priors, which can be sent as previews before the restorations."""
+    """Whether a call requests priors, which can be sent as previews before the restorations."""
     return is_faithful(call) and call.model != LOCAL
 
 
@@ -271,8 +272,8 @@ def unused(call: ImageCall) -> Iterator[str]:
     own = "{}x{}".format(*call.sizes[0])
     if size not in ("auto", own):
         yield (
-            f"size: the photo has {own} pixels; its restoration was scaled to fit {size}, and the "
-            "rest filled by mirroring; size auto gives the photo's own size"
+            f"size: the photo has {own} pixels; its restoration was scaled to fit {size}, and "
+            "mirrored at the edges to fill the rest; size auto gives the photo's own size"
         )
     if call.fields.get("background", "auto") == "transparent":
         yield "background: transparent has no effect; a restoration keeps the photo's background"
@@ -284,7 +285,7 @@ def unused(call: ImageCall) -> Iterator[str]:
 
 
 def restore(order: Order) -> dict[str, Any]:
-    """Restore a photo and write the file. Returns the JSON record of the restoration."""
+    """Restore a photo as `order` says and write the file. Returns the restoration's JSON record."""
     return limited(_restore, LIMIT_S, order)
 
 

@@ -35,13 +35,13 @@ TEXT_FIELDS = (*EDIT_FIELDS[:4], "safety_identifier", "output_format", "output_c
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """The pictures that a service returned, and what is known about the call.
+    """The pictures that a paid service returned, and what is known about the call.
 
     Attributes:
-        files: the pictures; those for a restoration are resized to the photo's grid.
+        files: the pictures; if they are priors, resized to the photo's size.
         sources: the files as the service sent them, with their Content Credentials.
         usage: token counts in OpenAI's form, None if unknown.
-        cost_usd: the bill in US dollars, None if unknown.
+        cost_usd: cost of the call in US dollars, None if unknown.
         model: the model that the service used.
         size: "WIDTHxHEIGHT" of the first picture as the service sent it.
         notices: sentences for the user.
@@ -60,7 +60,12 @@ class UpstreamAnswer:
 
 @dataclass(frozen=True)
 class Upstream:
-    """One paid service, used through the journal. `decoding` is held while decoding a photo."""
+    """One paid service, with the journal that stores its answers so that none is paid for twice.
+
+    Attributes:
+        desk: makes the calls and keeps the journal.
+        decoding: lock that is held while a photo is decoded.
+    """
 
     desk: Desk
     decoding: threading.Lock = field(default_factory=threading.Lock)
@@ -81,7 +86,7 @@ class Upstream:
         self.desk.close()
 
     def spent(self) -> Spent:
-        """The cost of all calls for all clients."""
+        """The cost of all calls, for all clients together."""
         return self.desk.journal.records.spent_by(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
@@ -90,7 +95,7 @@ class Upstream:
         return {name: model.ends for name, model in known if not model.ended(today)}
 
     def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
-        """Make the paid call for an edit; writes the pictures to files in `folder`."""
+        """Make the paid call for an edit, and write the pictures to files in `folder`."""
         with self.decoding:
             asking = self._plan(call, folder)
         answer = self._pay(client, asking.request)
@@ -104,7 +109,7 @@ class Upstream:
         return self._describe(asking.request, answer, files, sources, asking.notices)
 
     def _plan(self, call: ImageCall, folder: Path) -> generated.Asking:
-        """The request to send for an edit; stores the decoded photo if it will be restored."""
+        """The request to send for an edit. If the photo will be restored, stores it decoded."""
         photo = opened(call.images[0], name="the photo")
         others = tuple(images.read(path) for path in call.images[1:])
         if call.model.startswith(FAITHFUL):
@@ -124,7 +129,7 @@ class Upstream:
         return asking
 
     def generate(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
-        """Make the paid call for a generation; writes the pictures to files in `folder`."""
+        """Make the paid call for a generation, and write the pictures to files in `folder`."""
         request = GenerateRequest(
             model=call.model.removeprefix(FAITHFUL),
             prompt=call.prompt,
@@ -137,8 +142,9 @@ class Upstream:
         return self._describe(prepared, answer, files, files, notices)
 
     def _pay(self, client: Account, request: Request) -> ImagesAnswer:
-        """The answer to a request, stored or paid for now, on the client's budget. To save memory,
-        an answer with several pictures is returned without decoded pixels."""
+        """The answer to a request: the journal's, or if it has none, an answer that is paid for now
+        from the client's budget. Several pictures are returned without decoded pixels, to save
+        memory."""
         answer = self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
         return answer if len(answer.images) == 1 else answer.without_pixels()
 
@@ -165,7 +171,7 @@ class Upstream:
 
 
 def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
-    """Write the pictures of an answer to files, byte for byte; returns the files."""
+    """Write the pictures of an answer to files in `folder`, byte for byte. Returns the files."""
     files = tuple(folder / f"answer-{index}" for index in range(len(answer.images)))
     for path, picture in zip(files, answer.images, strict=True):
         path.write_bytes(picture.data)
@@ -190,12 +196,12 @@ def read_opened(folder: Path) -> Opened | None:
 
 
 def open_upstream(settings: Settings) -> Upstream:
-    """The service that the settings name, with its journal. Opens no connection yet."""
+    """The paid service that the settings name, with its journal. Opens no connection yet."""
     return Upstream(open_desk(settings))
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """The token counts in OpenAI's form."""
+    """The token counts as OpenAI's object "usage"."""
     text_in, image_in = usage.input_text, usage.input_image
     text_out, image_out = usage.output_text, usage.output_image
     return {

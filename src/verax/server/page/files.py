@@ -1,4 +1,4 @@
-"""HTTP routes of the web page for its own files, the results of entries, and photos of prints."""
+"""HTTP routes of the web page: its own files, results in the history, and prints to straighten."""
 
 import json
 import secrets
@@ -55,7 +55,7 @@ NAMES = {
 
 
 def _page(name: str) -> Callable[[], bytes]:
-    """A function that reads the page's own file of this name; "" is index.html."""
+    """A function that reads this file of the page from disk; the name "" means index.html."""
     return lambda: (files("verax.server") / "pages" / (name or "index.html")).read_bytes()
 
 
@@ -67,7 +67,7 @@ STATIC: dict[str, tuple[str, Callable[[], bytes | str]]] = {
 
 
 async def static(request: Request) -> Response:
-    """GET one of the page's own files."""
+    """GET /NAME: one of the page's own files."""
     media_type, read = STATIC[request.url.path]
     return Response(read(), media_type=media_type, headers=OWN_HEADERS)
 
@@ -76,15 +76,17 @@ async def static(request: Request) -> Response:
 
 
 async def straighten(request: Request) -> Response:
-    """POST /page/straighten: find the corners of a print in a photo of it; or, if the form holds
-    `corners`, cut out and straighten the print."""
+    """POST /page/straighten: JSON with the corners of the paper print in a photo; or, if the form
+    holds `corners`, a PNG with the print, cut out and straightened."""
     context, client, _ = whose(request)
     shot = context.incoming / secrets.token_hex(8)
     target, most = shot.with_suffix(".png"), context.limits.pixels
     async with request.form(max_files=1, max_fields=1) as form:
         photo, corners = form.get("photo"), form.get("corners")
         if not isinstance(photo, UploadFile):
-            raise Problem(400, "photo: expected a photo of a print, got none", "missing", "photo")
+            raise Problem(
+                400, "photo: expected a photo of a print, got none; send one", "missing", "photo"
+            )
         await keep(photo, shot)
     try:
         await in_turn(context.service.intake, client, look, shot, "photo", context.limits)
@@ -101,9 +103,10 @@ async def straighten(request: Request) -> Response:
 
 
 def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
-    """The four corners of a print in a photo of it, as [x, y] in px; None if no print is found.
+    """The four corners of the paper print in a photo, as [x, y] in px; None if no print is found.
 
-    A door or window has four corners too, so the area and the ratio of the sides must fit a print.
+    Doors and windows have four corners too, so the print must cover at least 20 % of the photo, and
+    its sides may differ by a factor of 1.8 at most. `max_pixels` limits the size of the photo.
     """
     one_thread()
     from verax import image as images
@@ -121,8 +124,9 @@ def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
 
 
 def straighten_file(shot: Path, corners: str, target: Path, max_pixels: int) -> None:
-    """Write the straightened print between the corners to `target`. Raises Problem 400 if the text
-    `corners` does not name the corners of a print."""
+    """Cut the paper print out of the photo in the file `shot`, straighten it, and write it to
+    `target`. `corners` is "x,y x,y x,y x,y" in px. Raises Problem 400 if a print cannot have these
+    corners, or if the photo has more than `max_pixels`."""
     one_thread()
     from verax import image as images
     from verax import prints
@@ -151,13 +155,14 @@ async def picture(request: Request) -> Response:
 
 
 async def stop(request: Request) -> Response:
-    """GET /page/history/{id}/stop?fidelity=: the restoration at another fidelity: the shares of its
-    trust map, its faces and the names of its pictures, which are made at the first request."""
+    """GET /page/history/{id}/stop?fidelity=: JSON about the restoration at another fidelity, with
+    the names of its pictures, how much of it comes from where, and its faces. The first request
+    makes the pictures."""
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     if round(100 * fidelity) not in history.STOPS:
         known = ", ".join(f"{stop / 100:g}" for stop in history.STOPS)
         raise Problem(
-            400, f"fidelity: expected one of {known}, got {fidelity:g}", "invalid_value", "fidelity"
+            400, f"fidelity: expected one of {known}; got {fidelity:g}", "invalid_value", "fidelity"
         )
     context, client, entries = whose(request)
     entry = _finished(entries, request)
@@ -181,15 +186,15 @@ async def stop(request: Request) -> Response:
 def _finished(entries: History, request: Request) -> Path:
     entry = entries.entry(request.path_params["id"])
     if not (entry / "result.json").is_file():
-        raise Problem(409, "this restoration is not finished yet", "not_ready")
+        raise Problem(409, "this restoration is not finished yet; wait until it is", "not_ready")
     return entry
 
 
 async def file(request: Request) -> Response:
     """GET /page/history/{id}/file?fidelity=&place=no&scale=: the file of a restoration.
 
-    The file is made at the first request, with the given fidelity; place=no leaves out the GPS
-    position, and `scale` enlarges the picture.
+    The first request makes the file, with this fidelity. place=no leaves out the GPS position, and
+    `scale` enlarges the picture.
     """
     context, client, entries = whose(request)
     entry = _finished(entries, request)
@@ -225,8 +230,8 @@ def _fidelity(text: str) -> float:
 
 
 def _download_name(record: dict[str, Any], path: Path) -> str:
-    """The name to save the file of a restoration under, such as "beach_restored_fidelity050.png";
-    `record` is that of its entry."""
+    """The name under which browsers save a restoration, such as "beach_restored_fidelity050.png".
+    `record` describes the entry of the history, `path` is the restoration's file on the server."""
     stem = Path(record.get("name") or "photo").stem
     _, fidelity, *more = path.stem.split("-")
     share = "" if fidelity == f"{history.SHOWN:03d}" else f"_fidelity{fidelity}"
@@ -235,7 +240,7 @@ def _download_name(record: dict[str, Any], path: Path) -> str:
 
 
 async def archive(request: Request) -> Response:
-    """GET /page/restorations.zip: the files and records of all finished restorations."""
+    """GET /page/restorations.zip: the files and JSON records of all finished restorations."""
     context, client, entries = whose(request)
     target = context.incoming / f"{secrets.token_hex(8)}.zip"
     await context.service.aside.run(client.name, _zip, entries, target)
@@ -245,7 +250,7 @@ async def archive(request: Request) -> Response:
 
 
 def _zip(entries: History, target: Path) -> None:
-    """Write the files and records of all finished restorations to the zip file `target`."""
+    """Write the files and JSON records of all finished restorations to the zip file `target`."""
     names: set[str] = set()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as bundle:
         for entry in map(entries.entry, sorted(entries.ids())):
@@ -271,7 +276,9 @@ def order_of(
     drop_gps: bool = False,
     scale: str = "",
 ) -> work.PageOrder:
-    """What a worker process needs to know to make the file of an entry with these choices."""
+    """The order to a worker process to make the file of an entry, with this fidelity, without the
+    GPS position if `drop_gps`, and enlarged by `scale`: "2", "3", "4", "prior" (the resolution
+    of the prior) or "" (the size of the photo)."""
     prior, request = entry / "prior", history.read_json(entry / "request.json")
     return work.PageOrder(
         entry,

@@ -67,12 +67,12 @@ INTERRUPTED = "the server stopped before this entry was finished; choose Try aga
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The entries of one client, in the client's folder."""
+    """The entries of one client, stored in `folder`."""
 
     folder: Path
 
     def create(self, request: dict[str, Any], *, name: str = "") -> Path:
-        """Create an entry with the id `name`, or a new id if that is "". Returns its folder.
+        """Create an entry with the id `name`, or a new id if `name` is "". Returns its folder.
 
         Raises Problem 400 for an invalid id, and 409 if the id exists or the history is full.
         """
@@ -85,7 +85,7 @@ class History:
         try:
             entry.mkdir(parents=True, mode=0o700)
         except FileExistsError as exc:
-            raise Problem(409, "id: an entry with this id exists", "taken", "id") from exc
+            raise Problem(409, "id: this id is used; choose another", "taken", "id") from exc
         write_json(
             entry / "request.json",
             {"id": entry.name, "created": round(time.time(), 3), "state": "waiting", **request},
@@ -101,7 +101,7 @@ class History:
         """The folder of the entry with this id. Raises Problem 404 if the client has none."""
         path = self.folder / name
         if not ID.fullmatch(name) or not path.is_dir():
-            raise Problem(404, "your history has no entry with this id", "not_found")
+            raise Problem(404, "your history has no such entry; reload the page", "not_found")
         return path
 
     def picture(self, name: str, picture: str) -> Path:
@@ -109,19 +109,19 @@ class History:
         stem = picture.removesuffix(".png")
         path = self.entry(name) / f"{stem}.png"
         if stem not in PICTURES or not path.is_file():
-            raise Problem(404, "this entry has no picture of that name", "not_found")
+            raise Problem(404, f"this entry has no picture {stem[:60]!r}", "not_found")
         return path
 
     def remove(self, name: str) -> None:
-        """Hide an entry until `forget` deletes it; until then, `bring_back` can undo that."""
+        """Hide the entry with this id; until `forget` deletes it, `bring_back` can undo that."""
         hidden = self._hidden_path(name)
         self.entry(name).rename(hidden)
         os.utime(hidden)
 
     def bring_back(self, name: str) -> Path:
-        """Undo `remove`. Returns the entry's folder; raises Problem 404 if it is too late."""
+        """Undo `remove`. Returns the entry's folder. Raises Problem 404 if it is too late."""
         if not ID.fullmatch(name) or not self._hidden_path(name).is_dir():
-            raise Problem(404, "this entry is deleted and cannot be restored", "not_found")
+            raise Problem(404, "the deletion of this entry can no longer be undone", "not_found")
         return self._hidden_path(name).rename(self.folder / name)
 
     def _hidden_path(self, name: str) -> Path:
@@ -129,7 +129,7 @@ class History:
 
 
 def forget(results: Path, *, seconds: float = UNDO_S) -> None:
-    """Delete from the disk the entries that any client removed more than `seconds` ago."""
+    """Delete from the disk the entries that clients removed more than `seconds` ago."""
     for hidden in results.glob("*/.*.gone"):
         with suppress(OSError):  # restored in the same moment
             if time.time() - hidden.stat().st_mtime >= seconds:
@@ -151,7 +151,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def amend(entry: Path, **changes: Any) -> None:  # noqa: ANN401  # any JSON
-    """Set these keys in the entry's request.json."""
+    """Set these keys to these values in the file request.json of an entry."""
     path = entry / "request.json"
     write_json(path, {**read_json(path), **changes})
 
@@ -167,7 +167,7 @@ def reopen(entry: Path) -> None:
 
 
 def record(entry: Path, *, running: bool) -> dict[str, Any]:
-    """The JSON object that describes an entry to the page; `running`: whether its task runs.
+    """The JSON object that describes an entry to the page. `running`: whether work on it goes on.
 
     The state is "waiting", "asking" (for the prior), "restoring", "measuring" (what the generator
     changed), "done" or "failed".
@@ -187,15 +187,15 @@ def record(entry: Path, *, running: bool) -> dict[str, Any]:
 
 
 def records(history: History, running: Collection[str]) -> list[dict[str, Any]]:
-    """The JSON objects of all entries of a client, newest first; `running`: ids with a task."""
+    """The JSON objects of a client's entries, newest first; `running`: ids of those in progress."""
     entries = [record(history.folder / name, running=name in running) for name in history.ids()]
     there = [entry for entry in entries if "id" in entry]  # without those deleted just now
     return sorted(there, key=lambda entry: float(entry["created"]), reverse=True)
 
 
 def version(history: History, running: Collection[str]) -> str | None:
-    """The ETag of a client's history, which changes with every entry; None if an entry changed so
-    recently that a second change may go unnoticed."""
+    """The ETag of a client's history, which changes whenever an entry changes. None if the last
+    change is so recent that another one might get the same time stamp."""
     folders = []
     with suppress(OSError):  # an entry deleted just now
         folders = [
@@ -209,14 +209,14 @@ def version(history: History, running: Collection[str]) -> str | None:
 
 
 def plain_name(name: str | None, default: str = "photo") -> str:
-    """A client's file name without folders and special characters; `default` if nothing is left."""
+    """A client's file name without folders and special characters; `default` if that is empty."""
     last = re.split(r"[\\/]", name or "")[-1]
     plain = "".join(c for c in last if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*;')
     return plain.strip(" .")[:MOST_NAME] or default
 
 
 def attachment(name: str) -> dict[str, str]:
-    """The HTTP header that makes a browser save the answer under this name (RFC 6266)."""
+    """The HTTP header that makes a browser save the answer as a file of this name (RFC 6266)."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
     return {
         "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
@@ -228,7 +228,7 @@ Work = Callable[[], Awaitable[dict[str, Any]]]  # returns keys to set in request
 
 
 def whose(request: Request) -> "tuple[Context, Account, History]":
-    """The server, client and history of a request. Raises Problem 401 if its key is not valid."""
+    """A request's server, client and history. Raises Problem 401 if the key is not valid."""
     from verax.server.api.routes import context_of  # here, since workers need no routes
 
     context = context_of(request)
@@ -237,15 +237,14 @@ def whose(request: Request) -> "tuple[Context, Account, History]":
 
 
 def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
-    """The tasks in progress, by the id of their entry."""
+    """The tasks in progress, by the id of the entry that they work on."""
     running: dict[str, asyncio.Task[None]] = request.app.state.page_running
     return running
 
 
 async def earlier_answer(request: Request, history: History, name: str) -> Response | None:
-    """The answer to a request for which the entry `name` exists already, or None.
-
-    Raises Problem 429 while the files of the earlier request still arrive.
+    """The answer to a request that was sent before, so that an entry with the id `name` exists.
+    None if there is no such entry. Raises Problem 429 while the entry's files still arrive.
     """
     if name not in set(history.ids()):
         return None
@@ -262,7 +261,7 @@ async def earlier_answer(request: Request, history: History, name: str) -> Respo
 
 
 async def start(request: Request, entry: Path, work: Work) -> Response:
-    """Start the work of an entry as a task. Returns a response with the entry."""
+    """Start a task for the work on an entry. Returns a response with the entry as JSON."""
     running = under_way(request)
     task = asyncio.create_task(_carry_out(entry, work))
     running[entry.name] = task
@@ -272,7 +271,7 @@ async def start(request: Request, entry: Path, work: Work) -> Response:
 
 
 async def _carry_out(entry: Path, work: Work) -> None:
-    """Run the work of an entry and store the state or error that it ends with."""
+    """Run the work on an entry, and store how it ended (state, error) in request.json."""
     try:
         outcome: dict[str, Any] = {"state": "done", **await work()}
     except Problem as problem:
@@ -290,7 +289,7 @@ async def _carry_out(entry: Path, work: Work) -> None:
 
 
 async def in_turn(jobs: WorkQueue, client: Account, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
-    """Run `work(*arguments)` in a queue and return the result; wait if the queue is full."""
+    """Run `work(*arguments)` in the queue `jobs`; wait while it is full. Returns the result."""
     while True:
         try:
             return await jobs.run(client.name, work, *arguments)

@@ -38,12 +38,15 @@ MOST_TURNS = 50
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A request whose price is asked for.
+    """A request for pictures whose price is to be estimated.
 
     Attributes:
         kind: "edit" or "generation".
         width, height: size in pixels of the photo to edit; not used for a generation.
-        prompt: "" for one of the catalog's prompts, which is chosen later.
+        size: "WIDTHxHEIGHT" of the picture to generate, or "auto".
+        quality: the service's name of a quality, None for the usual one.
+        n: number of pictures.
+        prompt: "" if one of Verax's own prompts is chosen later.
     """
 
     kind: str
@@ -57,8 +60,9 @@ class Wish:
 
 
 def offer(upstream: Upstream) -> dict[str, Any]:
-    """The page's offer as JSON: the models that were not shut down, the default first and then the
-    newest; and whether ("ready") a key is set, or else why not ("message")."""
+    """What the page offers, as JSON. "service" is the service's name, "ready" is whether a key is
+    set, and "message" says why not. "models" lists the available models, the default one first,
+    then the newest."""
     today = datetime.now(UTC).date()
     ready, message = True, ""
     try:
@@ -95,8 +99,8 @@ def _entry(model: Model) -> dict[str, Any]:
 
 
 def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
-    """The size, and the expected and the highest price in US dollars, of a request, as JSON; the
-    prices are null if unknown. Raises InputError if the model would refuse the request."""
+    """The price of a request as JSON: {"size", "expected_usd", "high_usd"}, with the expected and
+    highest price, null if unknown. Raises InputError if the model would refuse the request."""
     service, name = upstream.service, wish.model.removeprefix(FAITHFUL)
     request: GenerateRequest
     if wish.kind == "generation":
@@ -129,13 +133,13 @@ def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
 
 @cache
 def _longest_prompt() -> str:
-    """The longest prompt of the catalog, for an upper bound of the price before one is chosen."""
+    """The longest of Verax's own prompts, for the highest price before one of them is chosen."""
     return max((catalog.prompt(task).text for task in catalog.tasks()), key=len)
 
 
 @lru_cache(maxsize=32)
 def _blank(size: tuple[int, int]) -> bytes:
-    """A white PNG of this (width, height); only the size matters for the price."""
+    """A white PNG of this (width, height), used to estimate a price, which depends on the size."""
     buffer = io.BytesIO()
     PillowImage.new("1", size, 1).save(buffer, "PNG")
     return buffer.getvalue()
@@ -145,24 +149,25 @@ def _blank(size: tuple[int, int]) -> bytes:
 
 
 def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> ImageCall:
-    """The call that requests a prior for a photo of (width, height) `size`; an empty prompt stands
-    for one of the catalog's."""
+    """The call that requests a prior for a photo of (width, height) `size`. For an empty prompt,
+    Verax chooses one of its own."""
     name = FAITHFUL + model.removeprefix(FAITHFUL)
     return _call("edit", name, prompt, (photo,), {}, (size,))
 
 
 def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str, Any]]:  # noqa: ANN401
-    """The call for generated pictures, and the fields of its entry in the history.
+    """The call that requests generated pictures, and the fields of a new entry of the history.
 
-    `payload` is JSON from the page: {"model", "prompt", "n", "size", "quality", "moderation"}; to
-    edit an earlier picture also {"first": {"id", "picture"}, "turns": [earlier instructions]}.
-    Raises Problem 400.
+    `payload` is JSON from the page: {"model", "prompt", "n", "size", "quality", "moderation"}. To
+    edit a picture of the history, it also holds {"first": {"id": of its entry, "picture": its
+    name}, "turns": [earlier instructions]}. Raises Problem 400 if the payload is not valid.
     """
     if not isinstance(payload, dict):
-        raise Problem(400, "expected a JSON object as the body", "invalid_type")
+        text = f"expected a JSON object {{...}} as the body, got {payload!r:.60}; send an object"
+        raise Problem(400, text, "invalid_type")
     prompt, model = _text(payload, "prompt").strip(), _text(payload, "model")
     if not prompt:
-        text = "prompt: expected a text that says what the picture should show, got none"
+        text = "prompt: expected a text that says what the picture should show, got no text"
         raise Problem(400, text, "missing", "prompt")
     fields: dict[str, Any] = {name: _text(payload, name) for name in TEXTS if payload.get(name)}
     n = payload.get("n", 1)
@@ -174,7 +179,9 @@ def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str
     if first is None:
         return _call("generation", model, prompt, (), {**fields, "n": n}), about
     if not isinstance(first, dict) or not _texts(turns):
-        text = "first: expected id and picture of an entry, and turns as a list of texts"
+        text = (
+            "first: expected {id, picture}; turns: expected a list of at most 50 texts; send both"
+        )
         raise Problem(400, text, "invalid_type", "first")
     source = entries.picture(_text(first, "id"), _text(first, "picture"))
     words = numbered([*turns, prompt])
@@ -193,17 +200,17 @@ def _call(
     """The call with these values. Raises Problem 400 for a prompt that is too long."""
     if len(prompt) > MAX_PROMPT:
         raise Problem(
-            400, f"prompt: expected at most {MAX_PROMPT} characters, got {len(prompt)}",
+            400, f"prompt: expected at most {MAX_PROMPT} characters, got {len(prompt)}; shorten it",
             "invalid_value", "prompt",
         )  # fmt: skip
     return ImageCall(kind, model, prompt, images, sizes, None, fields, False, 1.0, (), "")
 
 
 def _text(values: dict[str, Any], name: str) -> str:
-    """The text `values[name]`. Raises Problem 400 if it is missing or no text."""
+    """The text `values[name]`. Raises Problem 400 if it is missing, or not a text."""
     value = values.get(name)
     if not is_text(value):
-        raise Problem(400, f"{name}: expected text", "invalid_type", name)
+        raise Problem(400, f"{name}: expected text, got {value!r:.60}", "invalid_type", name)
     return value
 
 
@@ -215,7 +222,7 @@ def _texts(turns: object) -> bool:
 
 
 async def models(request: Request) -> Response:
-    """GET /page/models: the models of the paid service, the client's budget, and the prompts."""
+    """GET /page/models: the paid service's models, the client's budget, and Verax's prompts."""
     context, client, _ = whose(request)
     try:
         offers = offer(context.service.service())
@@ -245,7 +252,7 @@ async def price(request: Request) -> Response:
 
 
 def _whole(text: str | None, default: int) -> int:
-    """The whole number in a query, limited to 1..100,000; `default` for any other text."""
+    """The whole number in a query parameter, limited to 1..100,000; `default` for other text."""
     number = int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else default
     return min(100_000, max(1, number))
 
@@ -256,7 +263,7 @@ async def generate(request: Request) -> Response:
     try:
         payload = json.loads(await read_small(request, context.limits.field_bytes))
     except (ValueError, RecursionError) as exc:
-        text = f"expected JSON as the body, got something else: {exc}"
+        text = f"expected JSON as the body, but it cannot be parsed; correct it: {exc}"
         raise Problem(400, text, "invalid_json") from exc
     call, about = generation_call(payload, entries)
     name = payload.get("id") or ""
@@ -271,8 +278,8 @@ async def generate(request: Request) -> Response:
 async def _generated(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
-    """Make the paid call for an entry and store the pictures that it returns. Returns the fields to
-    change in request.json: cost, size, notices and, for several pictures, the index of the best."""
+    """Make the paid call for an entry, and store the pictures that it returns. Returns changes to
+    request.json: cost, size, notices and, for several pictures, the index of the best."""
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     answer = await context.service.answer(client, call, entry)
     files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))

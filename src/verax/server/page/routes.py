@@ -1,7 +1,7 @@
 """The HTTP routes of the web page.
 
-The work on one photo, or one request for pictures, is an entry of the client's history. A client
-sees its own entries only; the ids of others give status 404.
+The restoration of one photo, or one request for pictures, is an entry of the client's history. A
+client sees only its own entries; for the ids of others it gets status 404.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ async def restore(request: Request) -> Response:
     ) as form:
         photo, prior = form.get("photo"), form.get("prior")
         if not isinstance(photo, UploadFile):
-            raise Problem(400, "photo: expected a file, got none", "missing", "photo")
+            raise Problem(400, "photo: expected a file, got none; send one", "missing", "photo")
         name = str(form.get("id") or "")
         earlier = await earlier_answer(request, entries, name)
         if earlier is not None:
@@ -93,8 +93,8 @@ async def example(request: Request) -> Response:
 async def _keep(
     upload: UploadFile, path: Path, context: Context, client: Account, *, param: str = ""
 ) -> Header:
-    """Store an uploaded picture at `path`; returns its header. Raises Problem 400, which names the
-    field `param` (by default the file's name), if the file is not a picture."""
+    """Store an uploaded picture in the file `path`. Returns its header (format and size). Raises
+    Problem 400, which names the form field `param` or the file, if the file is not a picture."""
     await keep(upload, path)
     head: Header = await in_turn(
         context.service.intake, client, look, path, param or path.name, context.limits
@@ -108,7 +108,7 @@ async def size(request: Request) -> Response:
     async with request.form(max_files=1, max_fields=1) as form:
         photo = form.get("photo")
         if not isinstance(photo, UploadFile):
-            raise Problem(400, "photo: expected a file, got none", "missing", "photo")
+            raise Problem(400, "photo: expected a file, got none; send one", "missing", "photo")
         path = context.incoming / secrets.token_hex(8)
         try:
             head = await _keep(photo, path, context, client, param="photo")
@@ -118,7 +118,7 @@ async def size(request: Request) -> Response:
 
 
 def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCall | None:
-    """The call that requests the prior of an entry; None if the entry has a prior or no model."""
+    """The call that requests a prior for an entry; None if the entry has one, or names no model."""
     if not about.get("model") or (entry / "prior").is_file():
         return None
     size = (head.width, head.height)
@@ -128,8 +128,8 @@ def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCal
 async def again(request: Request) -> Response:
     """POST /page/history/{id}/again: restore an entry again, after a failure or with changes.
 
-    The form may hold a new `prior`, a drawn `mask` or `only`, and a `task`; an empty text removes
-    the old one. A paid answer is taken from the journal and not paid for again.
+    The form may hold a new `prior`, drawings `mask` (white where the photo is damaged) and `only`
+    (white where it may change), and a `task`; an empty text removes the old one.
     """
     context, client, entries = whose(request)
     name = request.path_params["id"]
@@ -140,7 +140,7 @@ async def again(request: Request) -> Response:
     if record.get("kind") != "restoration" or not {"format", "width"} <= set(record):
         raise Problem(409, "only restorations, not generations, can be started again", "not_failed")
     if record["state"] not in (*history.FINAL, "measuring"):
-        raise Problem(409, "this restoration is not finished yet; wait for it", "not_ready")
+        raise Problem(409, "this restoration is in progress; wait until it has ended", "not_ready")
     if name in under_way(request):  # the file is made, but the task has not ended
         await asyncio.wait([under_way(request)[name]])
     limits = context.limits
@@ -154,7 +154,7 @@ async def again(request: Request) -> Response:
     if call is not None:
         context.service.check(call)
     if name in under_way(request):  # started from another tab; no await from here on
-        raise Problem(409, "this restoration is not finished yet; wait for it", "not_ready")
+        raise Problem(409, "this restoration is in progress; wait until it has ended", "not_ready")
     history.reopen(entry)
     history.amend(entry, **changes)
     return await start(request, entry, partial(_restore, context, client, entry, call))
@@ -163,8 +163,8 @@ async def again(request: Request) -> Response:
 async def _changes(
     form: FormData, entry: Path, context: Context, client: Account
 ) -> dict[str, Any]:
-    """Replace the files of an entry by those in a form, after all of them were checked. Returns the
-    changes to the entry's request.json."""
+    """Check the files in a form, then replace the files of an entry by them. Returns the changes to
+    the entry's request.json."""
     task = form.get("task")
     if task and task not in catalog.tasks():
         raise Problem(
@@ -200,8 +200,8 @@ async def _changes(
 async def _restore(
     context: Context, client: Account, entry: Path, call: ImageCall | None
 ) -> dict[str, Any]:
-    """Restore an entry, after `call` has requested the prior. Returns the changes to request.json,
-    such as the cost."""
+    """Restore the photo of an entry, with the prior that `call` requests, if there is a call.
+    Returns the changes to the entry's request.json, such as the cost."""
     local = context.service.local
     if call is None:
         order = await run_in_threadpool(order_of, context, entry)
@@ -219,7 +219,7 @@ async def _restore(
 async def _ask_for_prior(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
-    """Request the prior of an entry from a paid service. Returns the changes to request.json."""
+    """Request the prior of an entry from the paid service. Returns changes to request.json."""
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     ask = context.service.service().edit
     answer = await in_turn(context.service.remote, client, ask, client, call, entry)
@@ -256,8 +256,8 @@ async def one(request: Request) -> Response:
 
 
 async def remove(request: Request) -> Response:
-    """DELETE /page/history/{id}: stop the work on an entry and delete the entry. The deletion can
-    be undone for ten minutes."""
+    """DELETE /page/history/{id}: stop the work on an entry, and delete the entry. This can be
+    undone for ten minutes."""
     context, _, entries = whose(request)
     name = request.path_params["id"]
     entries.entry(name)

@@ -25,21 +25,21 @@ SMALL_PX = 240
 
 @dataclass(frozen=True, slots=True)
 class PageOrder:
-    """What a worker process needs to know to restore the photo of an entry.
+    """The order to a worker process to restore the photo of an entry of the history.
 
     Attributes:
         folder: the entry's folder, for the results.
-        photo, prior: files; `prior` is None without a prior.
-        format: file format of the photo, by Pillow's name.
-        max_pixels: most pixels of a picture that is decoded.
+        photo, prior: files of the pictures; `prior` is None if there is no prior.
+        format: file format of the photo, as Pillow names it.
+        max_pixels: most pixels that the photo and the prior may have.
         fidelity: fidelity of the restored file, 0..1.
         system: name of the model that made the prior, "" if unknown.
         drop_gps: whether to remove the GPS position from the file.
-        scale: enlargement of the file: "2", "3", "4", or "prior" for the prior's resolution; "" is
-            the photo's own size.
-        task: the fault to mend, by the catalog's name; "" lets Verax judge from the pictures.
-        mask: drawn by the user, of any size: white where the photo has a hole.
-        only: drawn by the user, of any size: white where the photo may change.
+        scale: factor by which to enlarge the file, "2", "3" or "4"; "prior" for the prior's
+            resolution; "" for the photo's own size.
+        task: what is wrong with the photo, such as "dehaze"; "" lets Verax detect it.
+        mask: file with a drawing of any size, white where the photo is damaged, or None.
+        only: file with a drawing of any size, white where the photo may change, or None.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class PageOrder:
 
 
 def restore(order: PageOrder) -> None:
-    """Make all results of an entry: the restored file, pictures, result.json and changes.json."""
+    """Make all files of an entry: the restored file, pictures, result.json and changes.json."""
     limited(_restore, LIMIT_S, order)
 
 
@@ -85,8 +85,8 @@ def _restore(order: PageOrder) -> None:
 
 
 def write_pictures(folder: Path, result: "Restoration") -> None:
-    """Write the pictures that the page shows, as PNG: photo, restoration, trust map, and if there
-    are any, faces and the registered prior."""
+    """Write the pictures that the page shows to `folder`, as PNG: photo, restoration, trust map
+    and, if there are any, the faces and the registered prior."""
     import numpy as np
 
     from verax import image as images
@@ -105,7 +105,7 @@ def write_pictures(folder: Path, result: "Restoration") -> None:
 
 
 def restore_example(order: PageOrder) -> None:
-    """Make all results of an entry, with the example photo and a simulated prior."""
+    """Make all files of an entry, with Verax's example photo and a simulated prior."""
     limited(_restore_example, LIMIT_S, order)
 
 
@@ -121,8 +121,8 @@ def _restore_example(order: PageOrder) -> None:
 
 
 def best(pictures: tuple[Path, ...], first: Path | None) -> int:
-    """The index of the best picture, as `verax generate --best-of` ranks them. If they are edits of
-    the picture `first`, the preserved part of that picture counts too."""
+    """The index of the best picture, judged like the pictures of `verax generate --best-of`. If the
+    pictures are edits of the file `first`, how much of it they preserve counts too."""
     return limited(_best, LIMIT_S, pictures, first)
 
 
@@ -146,8 +146,8 @@ def _write_file(order: PageOrder) -> None:
 
 
 def restore_stop(order: PageOrder) -> None:
-    """Write the restored file at the order's fidelity, and what the page shows at that fidelity:
-    picture, trust map, and a JSON file with trust shares and faces."""
+    """Write the restored file at the order's fidelity, and what the page shows of it: picture,
+    trust map, and a JSON file on how much comes from where and on the faces."""
     limited(_restore_stop, LIMIT_S, order)
 
 
@@ -193,8 +193,8 @@ def _make_file(order: PageOrder) -> "Made":
 
 
 def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
-    """A copy of a drawn mask, scaled to the photo's size, since the page draws on a smaller canvas;
-    None without a mask."""
+    """A file with the mask at the photo's size, since the page draws on a smaller canvas; None if
+    `mask` is None."""
     from PIL import Image as PillowImage
 
     if mask is None:
@@ -207,7 +207,7 @@ def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
 
 
 def file_name(order: PageOrder) -> str:
-    """The name of the restored file, which depends on fidelity, scale, GPS position and format."""
+    """The name of the restored file, made from the order's fidelity, GPS, scale and format."""
     suffix = usual_suffix(order.format)
     place = "-placeless" if order.drop_gps else ""
     scale = f"-x{order.scale}" if order.scale else ""
@@ -215,8 +215,8 @@ def file_name(order: PageOrder) -> str:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What the page says about a photo: its format, camera, date and description as short texts,
-    and under "place" whether the file holds a GPS position."""
+    """What the page says about the photo in a file: format, camera, date and description as short
+    texts, and under "place" whether the file holds a GPS position."""
     format, tags = format_and_exif(path)
     fields = {
         name: str(tags[tag]).strip("\0 ")[:MOST_TEXT] for name, tag in ABOUT.items() if tag in tags
@@ -225,8 +225,8 @@ def about(path: Path) -> dict[str, Any]:
 
 
 def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, Any]:
-    """What the prior changed, as JSON with sentences. Writes pictures of the changes to
-    `folder`."""
+    """What the prior changed in the photo, in numbers and sentences, as JSON. Also writes pictures
+    of the changes to `folder`."""
     from verax import image as images
     from verax.deviation import compare, deviation, pictures
     from verax.deviation.record import sentences
@@ -251,7 +251,7 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
 
 
 def _write_small(folder: Path) -> None:
-    """Write a thumbnail of the restoration for the list of entries."""
+    """Write a thumbnail of the restoration in `folder`, for the list of entries."""
     from PIL import Image as PillowImage
 
     with PillowImage.open(folder / "restoration.png") as picture:
@@ -260,8 +260,8 @@ def _write_small(folder: Path) -> None:
 
 
 def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, ...]) -> None:
-    """Write the coloured lines of a drawing as a transparent PNG, without the drawing's grey ground
-    and its caption. `shape` is (height, width) of the photo."""
+    """Write the coloured lines of a drawing as a transparent PNG, without the drawing's grey
+    background and its caption below. `shape` is (height, width, ...) of the photo."""
     import numpy as np
     from PIL import Image as PillowImage
 
@@ -272,7 +272,8 @@ def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, .
 
 
 def _write_boxes(path: Path, objects: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-    """Write a transparent PNG with a frame around each changed object; `shape` is the photo's."""
+    """Write a transparent PNG with a frame around each changed object. `shape` is (height, width,
+    ...) of the photo."""
     import cv2
     import numpy as np
     from PIL import Image as PillowImage
