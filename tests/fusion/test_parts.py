@@ -1,5 +1,7 @@
 """The parts of fusion against closed forms: exposure, grid, noise, gates, verification."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from verax.fusion import evidence, explanation, join, light, matching, planes, tone
 from verax.image.pixels import luma, to_linear, to_srgb
 from verax.metrics.scene import scene_state
+from verax.restorers.faults import diagnose
 
 
 def test_srgb_and_linear_light_are_inverse_and_meet_the_standard():
@@ -261,3 +264,22 @@ def test_a_fault_of_the_light_that_is_hardly_believed_changes_no_light(scene):
 
     assert explain({"haze": explanation.DOUBTED - 0.01}, None, octaves).light == 0
     assert explain({"haze": explanation.DOUBTED}, None, octaves).light == explanation.DOUBTED
+
+
+@pytest.mark.parametrize("alone", [0.0, 1.0])
+@pytest.mark.parametrize("severity", [0.0, 0.3, 0.6])
+def test_a_veil_that_the_photo_surely_has_is_a_fault_of_its_light_however_slight(
+    scene, alone, severity
+):
+    prior = np.clip(0.2 + 0.6 * scene, 0, 1)
+    veiled = 0.25 + 0.75 * prior  # contrast falls by a quarter only
+    faults = diagnose(veiled)
+    entries = [replace(f, severity=severity) if f.kind == "haze" else f for f in faults.entries]
+    faults = replace(faults, entries=tuple(entries))
+    everywhere = np.ones(scene.shape[:2], np.float32)
+
+    def certainty(of):
+        return explanation.light_faults(veiled, prior, everywhere, of, alone=alone)["haze"]
+
+    assert certainty(faults.believing("dehaze")) > 0.9
+    assert severity == 0.6 or certainty(faults) < 0.9

@@ -37,6 +37,7 @@ WHITER = (0.03, 0.06)  # cast: as CAST, of the brightest pixels
 SUPPORT = {  # least severity, seen in the photo alone, of a fault that counts at fidelity 1
     "haze": (0.28, 0.42), "lowlight": (0.20, 0.40), "underwater": (0.05, 0.15),
 }  # fmt: skip
+SPOILING = {"haze": (0.55, 0.80), "lowlight": (0.40, 0.60), "underwater": (0.20, 0.40)}  # severity
 SHARPENED = (1.02, 1.12)  # gain of contrast in an octave over the gain in the coarsest ones
 LAYERED = (0.05, 0.10)  # share of the photo under layers
 BLOCKED, COLOUR_ERROR = (0.05, 0.15), 3 / 255  # JPEG: levels across its grid; error of its colours
@@ -172,7 +173,7 @@ def light_faults(
     `alone`: 0 believes the pair; 1 believes only faults that are visible in the photo alone.
     """
     reasons = _light(photo, prior, valid, faults)
-    return _supported(reasons, _severities(faults), alone) if faults else reasons
+    return _supported(reasons, faults, alone) if faults else reasons
 
 
 def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
@@ -196,21 +197,20 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
     whites = [float(np.abs(w - w.mean()).max()) for w in (_white(x[inside]) for x in (own, other))]
     farther = float(np.abs(tints[0]).max() - np.abs(tints[1]).max())
     plain, coloured = (_colour(x[inside]) for x in (own, other))
-    seen_by_itself = _severities(faults)
     return {
         "haze": max(
             ramp(contrast, *np.log(VEILED)),
             _vivid(own[inside], other[inside]),
-            ramp(seen_by_itself["haze"], 0.35, 0.60) * ramp(contrast, 0.0, 0.14),
+            _shown(faults, "haze", (0.35, 0.60)) * ramp(contrast, 0.0, 0.14),
         ),
         "darkness": max(
             ramp(brighter, *np.log(BRIGHTENED)) * ramp(before, *DARK),
-            ramp(seen_by_itself["lowlight"], 0.3, 0.5) * ramp(brighter, 0.0, 0.2),
+            _shown(faults, "lowlight", (0.3, 0.5)) * ramp(brighter, 0.0, 0.2),
         ),
         CAST_NAME: max(
             ramp(float(np.abs(tints[0] - tints[1]).max()), *SHIFTED)
             * max(ramp(farther, *CAST), ramp(whites[0] - whites[1], *WHITER)),
-            ramp(seen_by_itself["underwater"], 0.15, 0.30),
+            _shown(faults, "underwater", (0.15, 0.30)),
         ),
         "missing colour": ramp(plain, *COLOURLESS)
         * ramp(coloured / (plain + 0.01), 2.0, 4.0)
@@ -218,11 +218,9 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
     }
 
 
-def _supported(
-    reasons: dict[str, float], severities: dict[str, float], alone: float
-) -> dict[str, float]:
+def _supported(reasons: dict[str, float], faults: Faults, alone: float) -> dict[str, float]:
     """The certainties `reasons`, reduced by up to `alone` where the photo shows no such fault."""
-    shown = {kind: ramp(severities[kind], *limits) for kind, limits in SUPPORT.items()}
+    shown = {kind: _shown(faults, kind, limits) for kind, limits in SUPPORT.items()}
     support = {
         "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too
         "darkness": shown["lowlight"],
@@ -245,25 +243,22 @@ def _vivid(own: Float, other: Float) -> float:
     return some * ramp(float(np.log(after / before)), *np.log(VIVID)) * ramp(moved, *FAR)
 
 
-def _severities(faults: Faults | None) -> dict[str, float]:
-    kinds = ("haze", "lowlight", "underwater")
-    return {kind: faults[kind].severity if faults else 0.0 for kind in kinds}
+def _shown(faults: Faults | None, kind: str, limits: tuple[float, float]) -> float:
+    """How clearly the photo alone shows a fault, in [0, 1]: its certainty, or more if its severity
+    is above `limits`. A fault may be certain although it is slight, such as a thin veil."""
+    if faults is None:
+        return 0.0
+    return max(faults[kind].certainty, ramp(faults[kind].severity, *limits))
 
 
 def _not_spoilt(faults: Faults | None) -> float:
     """1 minus the certainty of noise, JPEG blocks or wrong light: differences that they cause are
     not due to things in front of the scene."""
-    severities = _severities(faults)
-    spoilt = 0.0
-    if faults:
-        streaks = faults["rain"].certainty * ramp(faults["rain"].severity, *RAINY)
-        spoilt = max(faults["noise"].certainty * (1 - streaks), faults["jpeg"].certainty)
-    return 1 - max(
-        spoilt,
-        ramp(severities["haze"], 0.55, 0.80),
-        ramp(severities["lowlight"], 0.40, 0.60),
-        ramp(severities["underwater"], 0.20, 0.40),
-    )
+    if faults is None:
+        return 1.0
+    streaks = faults["rain"].certainty * ramp(faults["rain"].severity, *RAINY)
+    spoilt = [faults["noise"].certainty * (1 - streaks), faults["jpeg"].certainty]
+    return 1 - max(*spoilt, *(ramp(faults[k].severity, *SPOILING[k]) for k in SPOILING))
 
 
 def _buried(faults: Faults | None) -> bool:
