@@ -136,7 +136,7 @@ def make(
     registration: "Registration | None" = None,
     credentials: Credentials | None = None,
 ) -> Made:
-    """Read the files of an order, restore the photo, and write the marked and signed result.
+    """Read the files of an order, restore the photo, and write the result with its provenance.
 
     `photo`, `prior`, `registration`: None if still to be read or computed. Without `credentials`
     the result is not signed. Raises ImageReadError if a file is not a picture, InputError if the

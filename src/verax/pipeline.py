@@ -135,7 +135,7 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
 
 
 def _interpolated(filled: Filled, warped: Warped | None) -> Filled:
-    """`filled`, with interpolated pixels if the photo was enlarged by repeating its pixels."""
+    """`filled`, interpolated if there is a prior and the photo was enlarged by repeating pixels."""
     repeats = None if warped is None else repeats_of(filled.pixels)
     if repeats is None or warped is None or is_the_photo(filled.pixels, warped):
         return filled
@@ -210,7 +210,7 @@ def _trust(fused: Fusion, filled: Filled) -> NDArray[np.float16]:
 
 
 def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
-    """The restoration with the prior's colours or tone, if the photo is grey or toned."""
+    """The restoration with the prior's colours or one tint, if the photo is grey or toned."""
     if tone == "colour" or restoration.registration is None:
         return restoration
     if restoration.registration.placed != "exactly":
@@ -264,7 +264,7 @@ def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -
 
 
 def _mask(photo: Photo, picture: "Picture | None", name: str) -> Plane | None:
-    """The mask (H, W) in [0, 1] of a mask picture; None if `picture` is None."""
+    """The mask (H, W) in [0, 1] of a mask picture, called `name` in messages; None without one."""
     return (
         None if picture is None else mask_of(photo, images.as_photo(picture, name=name), name=name)
     )

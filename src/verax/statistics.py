@@ -57,8 +57,8 @@ def finite(values: Sequence[float] | Values, *, name: str = "values") -> Values:
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
         raise InputError(
-            f"{name}: expected a list of finite numbers, got an array {array.shape} with "
-            f"{np.count_nonzero(~np.isfinite(array))} values that are NaN or infinite; correct it"
+            f"{name}: expected a list of finite numbers, got an array {array.shape} in which "
+            f"{np.count_nonzero(~np.isfinite(array))} are NaN or infinite; leave these out"
         )
     return array
 

@@ -127,7 +127,7 @@ def tell_result(record: dict[str, Any], out: Path) -> None:
 
 
 def program() -> str:
-    """The command that starts this program, for messages: "verax", or a path if it is not found."""
+    """The command that starts this program, for messages: "verax", if it is found, or a path."""
     here = Path(sys.argv[0])
     if here.name != "verax":  # python -m verax
         return f"{sys.executable} -m verax"

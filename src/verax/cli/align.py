@@ -76,9 +76,9 @@ def align(
 ) -> None:
     """Register edited pictures to their photos, and crop both to the area that both show.
 
-    OUTPUT/pairs.csv has a row for every pair. Its verdict is exactly or roughly (registered so),
-    not (another scene), undecided, too_small (the common area) or unreadable. A command that was
-    stopped continues if it is started again.
+    OUTPUT/pairs.csv has a row for every pair. Its verdict is "exactly" or "roughly" (registered),
+    "not" (another scene), "undecided", "too_small" (the common area) or "unreadable". A command
+    that was stopped continues if it is started again.
     """
     from verax.align import AlignOptions, run
     from verax.align.tables import Columns, read
@@ -121,7 +121,8 @@ def show(summary: "Summary", *, as_json: bool) -> None:
 def progress(total: int) -> "Iterator[Tell]":
     """Show a progress bar for `total` pairs, with the number of those registered exactly.
 
-    Yields the function that updates the bar. Nothing is shown if stderr is no terminal.
+    Yields the function that updates the bar, called with (pairs done, all pairs, count of pairs by
+    verdict). Nothing is shown if stderr is no terminal.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -174,7 +175,7 @@ def register(
         print(f"placed {registration.placed}: {registration.reason}")
         print(
             f"p = {registration.p_value:.3g} (chance that another scene fits as well), "
-            f"covers {registration.coverage:.0%} of the photo, canvas: {registration.canvas}"
+            f"covers {registration.coverage:.0%} of the photo, canvas change: {registration.canvas}"
         )
         print("matrix, prior px to photo px:")
         for row in record["matrix"]:

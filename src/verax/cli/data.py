@@ -180,7 +180,7 @@ def verify(
 ) -> None:
     """Count and hash the files of a dataset.
 
-    If it is given by its name, they are compared with those that the first verify found.
+    If it is given by its name, they are compared with what the first verification found.
     """
     from verax.datasets import registry
     from verax.datasets.registry import load

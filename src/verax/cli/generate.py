@@ -127,7 +127,7 @@ def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guide
 
 
 def ask_edits(calls: PaidCalls, source: "Photo", asking: "Asking", count: int) -> "list[Candidate]":
-    """The pictures that `count` calls return, each on the grid of `source`; [] on a dry run."""
+    """The pictures that `count` calls return, on the grid of photo `source`; [] on a dry run."""
     from verax.priors.generated import on_grid, receive
 
     candidates = []

@@ -184,13 +184,14 @@ def score(
 def score_one(
     restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
 ) -> "tuple[Score, ...]":
-    """The scores of one picture, one for each metric in `names`."""
+    """The scores of one picture, one for each metric in `names`; `rules` say what is compared."""
     from verax import metrics as room
     from verax.image import read
 
     if reference is not None and reference.is_dir():
         raise InputError(
-            f"{restored} is a file and {reference} a folder; expected two files or two folders"
+            f"expected two pictures or two folders, got the picture {restored} and the folder "
+            f"{reference}; name a picture in this folder"
         )
     ours = read(restored).pixels
     theirs = None if reference is None else read(reference).pixels

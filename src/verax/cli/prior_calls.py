@@ -111,12 +111,12 @@ class PriorCalls:
         return self.photos.pop(path, None)
 
     def _has_room(self, pixels: int) -> bool:
-        """Whether so many more decoded pixels may be kept in memory: at most 64 million in all."""
+        """Whether `pixels` more decoded pixels fit in memory, where at most 64 million are held."""
         photos = sum(one.photo.width * one.photo.height for one in self.photos.values())
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
-        """Yields (photo, its request). Errors go to `failed`; that of an only photo is raised."""
+        """Yields (photo, its request). An error goes to `failed`; with one photo, it is raised."""
         for path in photos:
             try:
                 asking = self._plan(path)
@@ -229,7 +229,7 @@ class BenchPriorCalls:
         return photo_of(work) if shared is None else shared.photo
 
     def prior(self, photo: "Image", work: "Work") -> "Prior":
-        """The prior of a work item: from memory, from the journal, or paid for now."""
+        """The prior of a work item, given its photo: from memory, the journal, or paid for now."""
         shared = self.shared.get(work.call_key)
         if shared is None:
             return self._ask(self._plan(photo, work))

@@ -149,7 +149,7 @@ def run_job(job: "Job", options: "Options", service: "PriorCalls | None" = None)
 
 
 def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
-    """Print the result of one photo, as JSON or as text."""
+    """Print the record of one photo, as JSON or as sentences."""
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
         return
@@ -246,7 +246,7 @@ def figures(record: dict[str, Any]) -> list[str]:
         lines.append(f"registration: {registration['reason']}")
         lines.append(
             f"p = {registration['p_value']:.3g} (chance that another scene fits as well), covers "
-            f"{registration['coverage']:.0%} of the photo, canvas: {registration['canvas']}"
+            f"{registration['coverage']:.0%} of the photo, canvas change: {registration['canvas']}"
         )
         lines.append(
             f"from the photo {shares['photo']:.0%}, confirmed by both {shares['confirmed']:.0%}, "
@@ -269,7 +269,7 @@ def _face(face: dict[str, Any]) -> str:
 
 
 def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
-    """Print the JSON of one of several results, or, with `verbose`, its path and figures.
+    """Print the record of one of several photos as JSON or, with `verbose`, its path and figures.
 
     A prior that was not used is reported on stderr in any case.
     """
