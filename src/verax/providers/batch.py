@@ -249,7 +249,7 @@ class Batches:
         return True
 
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
-        """Store the answer or the error for a call, from `line`, its line in the result file."""
+        """Store the answer to a call, or its error, from `line`, its line in the result file."""
         response = line.get("response") or {}
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
         status = status_of(response)

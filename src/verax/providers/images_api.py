@@ -130,7 +130,7 @@ class Client:
         )
 
     def shutdown_dates(self) -> dict[str, str]:
-        """The models' shutdown dates that the service lists, model -> ISO date; a free call."""
+        """Ask the service for the shutdown dates of its models, at no cost: model -> ISO date."""
         self.require_key()
         try:
             listed = json.loads(self.transport.get("/models").body)["data"]

@@ -245,7 +245,7 @@ class Desk:
             return list(threads.map(one, requests))
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Those of the requests that have no stored answer."""
+        """The requests that have no stored answer, in the same order."""
         return [request for request in requests if not self.journal.has(request)]
 
     def estimate(self, requests: Sequence[Request]) -> Estimate:

@@ -69,7 +69,7 @@ def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
 
 
 def texts(entry: Mapping[str, Any]) -> list[str]:
-    """The texts in an entry that may be a picture in base64 or a link to one."""
+    """The texts in `entry`, a JSON object of an answer, that may be base64 pictures or links."""
     values = [entry.get(name) for name in INSIDE]
     plain = [value.get("url") if isinstance(value, dict) else value for value in values]
     return [value.strip() for value in plain if isinstance(value, str) and value.strip()]
@@ -101,7 +101,7 @@ def salvage(body: bytes) -> dict[str, Any] | None:
 
 
 def _entry(item: object) -> object:
-    """The entry as a JSON object. Some services send only a text; it becomes {"url": text}."""
+    """A list item of an answer as a JSON object. If it is only a text, it becomes {"url": text}."""
     return {"url": item} if isinstance(item, str) else item
 
 

@@ -281,7 +281,7 @@ class Transport:
 
 
 def _without(words: bytes, key: bytes) -> bytes:
-    """The text `words`, in which every part that equals eight or more consecutive characters of
-    the key is replaced."""
+    """The text `words`, with every part replaced that equals a part of the key of eight or more
+    characters."""
     text = words.decode("utf-8", "surrogateescape")
     return without_parts(text, key.decode()).encode("utf-8", "surrogateescape")
