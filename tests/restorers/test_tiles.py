@@ -31,15 +31,6 @@ def test_a_megapixel_is_four_even_tiles():
     assert read == [(544, 544)] * 4
 
 
-def test_a_part_under_the_transform_is_that_part_of_the_whole():
-    rng = np.random.default_rng(0)
-    photo = rng.random((90, 70, 3), np.float32)
-    transform = rng.normal(0, 0.2, (6, 9, 7)).astype(np.float32)
-    whole = toned(photo, transform)
-
-    assert np.array_equal(toned(photo, transform, slice(20, 61), slice(5, 64)), whole[20:61, 5:64])
-
-
 def test_the_transform_is_enlarged_as_opencv_enlarges():
     rng = np.random.default_rng(0)
     photo = np.full((96, 64, 3), 0.25, np.float32)

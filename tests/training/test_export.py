@@ -1,5 +1,4 @@
 import json
-from functools import partial
 
 import numpy as np
 import onnx
@@ -135,9 +134,9 @@ def test_tiles_and_the_whole_photo_agree(files):
     tone = runtime.open_network(files / "tone.onnx", "tone")
     detail = runtime.open_network(files / "detail.onnx", "detail")
     transform, *_ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
-    part = partial(runtime.toned, photo, transform)
-    whole = runtime.repair(photo, part, detail)
-    tiled = runtime.repair(photo, part, detail, tile=96)
+    bright = runtime.toned(photo, transform)
+    whole = runtime.repair(photo, bright, detail)
+    tiled = runtime.repair(photo, bright, detail, tile=96)
 
     assert np.abs(whole - tiled).max() < 1e-5
     assert np.abs(whole - photo).max() > 1e-3
@@ -150,7 +149,7 @@ def test_any_size_comes_back_as_it_was(files, size):
     tone = runtime.open_network(files / "tone.onnx", "tone")
     transform, *_ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
     detail = runtime.open_network(files / "detail.onnx", "detail")
-    out = runtime.repair(photo, partial(runtime.toned, photo, transform), detail)
+    out = runtime.repair(photo, runtime.toned(photo, transform), detail)
 
     assert out.shape == photo.shape
     assert out.dtype == np.float32

@@ -1,8 +1,8 @@
-"""The fidelity dial and the classes of the trust map.
+"""The thresholds that belong to a fidelity, and the classes of the trust map.
 
-The dial turns a fidelity from 1 to 0 into thresholds; two pictures are never blended by it. The
-trust map states, for each pixel of a restoration, how much of it belongs to each class.
-"""
+A fidelity from 1 to 0 is turned into thresholds, which decide what is taken from the prior. Two
+pictures are never blended by it. The trust map states, for each pixel of a restoration, how much of
+it belongs to each class."""
 
 from dataclasses import dataclass, replace
 
@@ -20,21 +20,28 @@ TONED = (0.95, 0.62)  # share of the low-frequency difference from that target t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dial:
-    """The thresholds that belong to one fidelity.
+    """The thresholds that belong to one fidelity. "Light" is the smooth brightness and colour of a
+    picture, "structure" is its detail.
 
     Attributes:
-        angle: how far (rad) confirmed structure may turn from the photo's towards the prior's. The
-            result's correlation with the photo is at least its cosine.
-        plausible: share that is taken of the prior's detail that the photo could not have shown.
-        front: share that is taken of the prior where it removed something in front of the scene.
-        reach: how far light moves from the photo's towards the prior's, in [0, 1].
-        own: weight of the base's light where base and prior changed the light in the same way.
-        even: weight of even light (one gain and offset for the whole photo) against the prior's
-            local light.
-        contrast: how far a fault of the light justifies a change of contrast, in [0, 1].
-        toned: share of the low-frequency difference from the target light that is removed.
-        beyond: how far structure that contradicts the photo, and unexplained light, are admitted: 0
-            from fidelity 1 to the default, then rising to 1 at fidelity 0.
+        angle: the largest angle (rad) by which the photo's structure is turned towards the prior's
+            where both show the same. Its cosine is the least correlation of the result with the
+            photo.
+        plausible: how much is taken, in [0, 1], of detail that only the prior shows and that the
+            photo could not have shown.
+        front: how much is taken of the prior, in [0, 1], where it removed something in front of the
+            scene, such as rain.
+        reach: how far the light is moved from the photo's (0) to the prior's (1).
+        own: weight of the base's light against the prior's, in [0, 1], where both changed the
+            photo's light in the same way.
+        even: weight, in [0, 1], of an even change of light (one gain and offset for the whole
+            photo) against the prior's local changes.
+        contrast: how far the contrast of detail may be matched to the prior's, in [0, 1], if only
+            the photo's light is wrong.
+        toned: share of the low-frequency difference between the base and the light to be reached
+            that the correction of tone removes.
+        beyond: how much is taken, in [0, 1], of changes that nothing in the photo justifies. It is
+            0 from fidelity 1 to the default, then rises to 1 at fidelity 0.
     """
 
     angle: float
@@ -49,7 +56,7 @@ class Dial:
 
 
 def at(fidelity: float) -> Dial:
-    """The thresholds for a fidelity in [0, 1]."""
+    """The thresholds for a fidelity in [0, 1]: 1 keeps to the photo, 0 takes all of the prior."""
     inside = min(1.0, (1 - fidelity) / (1 - DEFAULT))
     beyond = max(0.0, 1 - fidelity / DEFAULT)
     own, even, toned = (one + (default - one) * inside for one, default in (OWN, EVEN, TONED))
@@ -67,8 +74,9 @@ def at(fidelity: float) -> Dial:
 
 
 def without_style(dial: Dial) -> Dial:
-    """The dial with fidelity 1's settings of light, for a photo whose light is wrong in the same
-    way everywhere: what the prior changes locally is then the generator's style."""
+    """The thresholds for a photo whose light is wrong in the same way everywhere, as under water.
+    The prior's local changes of light are then the generator's style: they are used only as far as
+    at fidelity 1 or, if the fidelity is below the default, somewhat farther."""
     even, contrast = EVEN[0] * (1 - dial.beyond), dial.beyond
     return replace(dial, even=even, toned=TONED[0], contrast=contrast, reach=dial.beyond)
 
@@ -77,5 +85,6 @@ CLASSES = ("photo", "confirmed", "light", "generated")
 
 
 def of_one(name: str) -> NDArray[np.float16]:
-    """The trust map's value, shares (4,), for a pixel that belongs only to the class `name`."""
+    """The trust map's value, four shares, for a pixel that belongs to one class only. `name` is the
+    class: "photo", "confirmed", "light" or "generated"."""
     return np.asarray([name == each for each in CLASSES], np.float16)

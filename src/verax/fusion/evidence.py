@@ -1,12 +1,11 @@
 """Local evidence: how well the prior explains the photo at each place of each octave.
 
-At each place the photo's structure, without its noise, is correlated with the prior's. Structure is
-confirmed if both pictures show it. If only the prior shows it, it is plausible where the photo
-could not have shown it, else added. If only the photo shows it, it is lost, or removed where it is
-known to have stood in front of the scene.
+An octave is a level of the Laplacian pyramid. At each place of it the photo's structure, without
+its noise, is correlated with the prior's. Structure is confirmed if both pictures show it. If only
+the prior shows it, it is plausible where the photo could not have shown it, else added. If only the
+photo shows it, it is lost, or removed where it is known to have stood in front of the scene.
 
-This module also measures the photo's noise, and removes it where a gain would make it visible.
-"""
+This module also measures the photo's noise, and removes it where a gain would make it visible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,13 +39,13 @@ Table = NDArray[np.float32]
 
 
 def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
-    """The standard deviation of the noise of one channel, (LEVELS,), for evenly spaced lumas.
+    """The standard deviation of the noise of one channel as a table (256,): one value for each of
+    256 evenly spaced lumas from 0 to 1.
 
     Method: the difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996),
     in blocks. For each range of luma only the lowest tenth of the blocks is used, since the others
-    may hold texture. A large picture is sampled in at most `tiles` squares of `tile` px. In an
-    8-bit photo the deviation is at least one level, for compression and rounding.
-    """
+    may hold texture. A large picture is sampled in at most `tiles` squares of `tile` px. In a
+    picture with 8 bits the deviation is at least 1/255, for compression and rounding."""
     deviations, means = [], []
     parts = sample_tiles(image, tiles, tile)
     for part in parts:
@@ -74,7 +73,8 @@ def has_8_bits(image: Image) -> bool:
 
 
 def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
-    """At most `tiles` evenly spread squares of `tile` px; a small picture is returned whole."""
+    """At most `tiles` evenly spread squares of `tile` px a side; of a small picture, a list that
+    holds only the picture itself."""
     height, width = image.shape[:2]
     if height * width <= tiles * tile * tile or min(height, width) < 3 * tile:
         return [image]
@@ -85,26 +85,28 @@ def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
 
 
 def look_up(table: Table, grey: Plane) -> Plane:
-    """The table's value for every pixel of a luma plane."""
+    """For every pixel of a luma plane, (H, W), the table's value for its luma. `table` (256,) holds
+    values for evenly spaced lumas from 0 to 1."""
     return np.asarray(cv2.LUT((grey * (LEVELS - 1) + 0.5).astype(np.uint8), table), np.float32)
 
 
 def excess(sigma: Plane, gain: Plane) -> Plane:
-    """The share of the noise, in [0, 1], to remove so that a gain does not make it visible.
+    """The share of each pixel's noise, (H, W) in [0, 1], that must be removed so that a gain does
+    not make the noise visible.
 
-    `sigma` (H, W) is the deviation of the noise before the gain (H, W). The noise that remains is,
-    after the gain, no stronger than before it, or weaker than VISIBLE.
-    """
+    `sigma` (H, W): standard deviation of the noise before the gain. `gain` (H, W): the factor on
+    each pixel. After the gain, the noise that remains is no stronger than before it, or at most
+    0.012 (3 of 255 levels)."""
     remaining = np.maximum(sigma, VISIBLE) / np.maximum(gain * sigma, 1e-9)
     return np.asarray(np.maximum(1 - remaining, 0), np.float32)
 
 
 def denoise(image: Image, sigma: float) -> Image:
-    """The picture (H, W, 3), smoothed against noise of deviation `sigma`, edges kept.
+    """The picture (H, W, 3) without noise of standard deviation `sigma`; edges are kept.
 
-    Outliers are clipped to the range of their neighbours. A bilateral filter (Tomasi, Manduchi,
-    1998) whose range depends on `sigma` follows, then the same filter on coarse chroma.
-    """
+    Outliers are clipped to the range of their neighbours. Then a bilateral filter
+    (Tomasi, Manduchi, 1998) is applied, whose range depends on `sigma`; then the same filter to the
+    chroma, on a grid that is four times coarser."""
     low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     clean = cv2.min(cv2.max(image, low), high)
@@ -114,7 +116,8 @@ def denoise(image: Image, sigma: float) -> Image:
 
 
 def chroma_blotches(image: Image, sigma: float) -> Image:
-    """What to add to a picture (H, W, 3) to smooth its coarse chroma noise and keep its luma."""
+    """The correction, to be added to a picture (H, W, 3), that smooths its coarse chroma noise and
+    leaves its luma as it is. `sigma`: standard deviation of the noise."""
     height, width = image.shape[:2]
     bottom, right = -height % COARSE, -width % COARSE
     padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
@@ -139,14 +142,15 @@ FINE = 5  # number of octaves in which such noise is looked for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Local comparison of photo and prior in one octave, on its half grid (h, w).
+    """How photo and prior compare at each place of one octave (pyramid level): planes (h, w) of
+    half the octave's resolution.
 
     Attributes:
-        photo: energy of the photo's structure, its noise subtracted.
-        prior: energy of the prior's structure.
-        correlation: of the two structures, in [-1, 1].
-        signal: share of the photo's energy that is not noise.
-        confirmed: how far both show the same structure, in [0, 1].
+        photo: local energy (mean square) of the photo's structure, without that of its noise.
+        prior: local energy of the prior's structure.
+        correlation: local correlation of the two structures, in [-1, 1].
+        signal: share of the photo's energy that is structure, not noise, in [0, 1].
+        confirmed: how certain it is that both show the same structure, in [0, 1].
     """
 
     photo: Plane
@@ -158,15 +162,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Octave:
-    """Statistics of one octave as a whole.
+    """Statistics of photo and prior over the whole of one octave (pyramid level). Energy is the
+    mean square.
 
     Attributes:
         noise: energy of the photo's noise.
-        noisy: certainty, in [0, 1], that correlated noise, such as JPEG's, fills the octave.
-        most: largest energy that such noise can have; more is texture.
+        noisy: certainty, in [0, 1], that noise which is not white, such as JPEG's, fills the
+            octave.
+        most: largest energy that such noise can have; anything stronger is texture.
         gain: the prior's contrast divided by the photo's, where their structures agree.
-        confirmed: sum of the amplitudes of the photo's structure that the prior confirms.
-        structure: sum of the amplitudes of all structure of the photo.
+        confirmed: sum over all places of the amplitude of structure that photo and prior both show.
+        structure: the same sum for all structure of the photo.
     """
 
     noise: float
@@ -178,17 +184,17 @@ class Octave:
 
 
 def band(copies: Sequence[Float], octave: int) -> Float:
-    """The octave of number `octave`, 0 for the finest, of a picture's `planes.gaussians` copies."""
+    """One octave of a picture's Laplacian pyramid; `octave` 0 is the finest. `copies` is its
+    Gaussian pyramid, the full size first."""
     fine = copies[octave]
     return np.asarray(fine - enlarge(copies[octave + 1], fine.shape), np.float32)
 
 
 def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = None) -> Evidence:
-    """Compare one octave of luma (H, W) of photo and prior.
+    """Compare photo and prior, place by place, in one octave (pyramid level) of their lumas.
 
-    `noise` is the mean square of the photo's noise in this octave. `contrast` is a smooth plane on
-    the half grid; the prior is multiplied by it before the comparison.
-    """
+    `photo` and `prior` (H, W) are that octave. `noise` is the mean square of the photo's noise in
+    it. `contrast`, at half the resolution, is the factor on the prior's amplitude, 1 if None."""
     energy, other, shared = (
         windowed(halved(np.asarray(cv2.multiply(one, two), np.float32)))
         for one, two in ((photo, photo), (prior, prior), (photo, prior))
@@ -210,16 +216,18 @@ def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = Non
 def summarise(
     photo: Plane, prior: Plane, valid: Plane, white: float, octave: int, *, most: float = np.inf
 ) -> Octave:
-    """The statistics of one octave as a whole.
+    """The statistics of one octave (pyramid level) as a whole.
 
-    The noise is at least what white noise of deviation `white` has in this octave. It is more if
-    the photo has energy everywhere where the prior is smooth: correlated or compressed noise.
+    The octave's noise is that of white noise of deviation `white`, but at most the lower quartile
+    of the energy that the prior leaves unexplained. It is more if the photo has energy everywhere
+    where the prior is smooth: then it has correlated noise, such as JPEG's.
 
     Args:
-        photo, prior: (H, W) one octave of luma, or rows of it.
+        photo, prior: (H, W) this octave of their lumas, or some of its rows.
         valid: (H, W) 1 where the prior covers the photo, else 0.
+        white: standard deviation of white noise in the photo at full size.
         octave: the number of the octave, 0 for the finest.
-        most: largest energy that correlated noise can have.
+        most: largest energy (mean square) that correlated noise can have.
     """
     rounding = ROUNDING**2 * 0.25**octave
     noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2
@@ -248,7 +256,10 @@ def summarise(
 
 
 def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
-    """The energy of noise of any spectrum in an octave, and the certainty of it, in [0, 1]."""
+    """The energy (mean square) of the photo's noise, whatever its spectrum, and the certainty, in
+    [0, 1], that it is noise. Both come from the quarter of the places where the prior is smoothest.
+    `raw`: a comparison that takes no noise into account. `visible`: where the prior covers the
+    photo."""
     plain = visible & (raw.prior <= np.quantile(raw.prior[visible], 0.25))
     low, middle, high = (float(q) for q in np.quantile(raw.photo[plain], (0.25, 0.5, 0.75)))
     energy = float(np.median(raw.prior[plain]))
@@ -257,7 +268,8 @@ def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def white_noise(photo: Image) -> float:
-    """Deviation of white noise in luma, from the lowest tenth of 8 px blocks (Immerkaer, 1996)."""
+    """Standard deviation of the white noise in the photo's luma: the lowest tenth of the deviations
+    in blocks of 8 px (method of Immerkaer, 1996), at most 0.08."""
     blocks = []
     for part in sample_tiles(photo, 64, 64):
         mask = noise_response(luma(part)) * np.float32(np.sqrt(np.pi / 2))
@@ -267,8 +279,9 @@ def white_noise(photo: Image) -> float:
 
 
 def faithful(octaves: Sequence[Octave]) -> float:
-    """The share of the photo's structure, in [0, 1], that the prior confirms. The finest octave,
-    which is mostly noise, does not count."""
+    """The share of the photo's structure, in [0, 1], that the prior shows, too. `octaves`:
+    statistics of each octave (pyramid level), the finest first, which is mostly noise and does not
+    count."""
     counted = octaves[1:] or octaves
     whole = sum(octave.structure for octave in counted)
     return sum(octave.confirmed for octave in counted) / max(whole, 1e-9)

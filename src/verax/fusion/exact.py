@@ -1,20 +1,17 @@
-"""Degradations that are known exactly: a blur between photo and prior, and JPEG quantisation.
+"""Undoes a blur, and keeps a result within the rounding of a JPEG photo.
 
 If the photo is a blurred copy of the prior, least squares give the kernel. The sharp photo is then
-X = (conj(K) Y + m P) / (|K|^2 + m), a Wiener filter whose mean is the prior; K, Y and P are spectra
-of kernel, photo and prior. X, blurred again, is the photo: only what the blur destroyed comes from
-the prior. A photo that no single kernel explains is left as it is.
+X = (conj(K) Y + m P) / (|K|^2 + m), a Wiener filter whose mean is the prior; K, Y and P are the
+spectra of kernel, photo and prior, m is a number. X, blurred again, is the photo: only what the
+blur destroyed comes from the prior. If no single kernel explains the photo, it is left as it is.
 
-A JPEG file stores each DCT coefficient of an 8 x 8 block to within half a quantisation step: the
-block lies in a cell. A restoration outside the cell contradicts the photo. Moving it to the nearest
-point of the cell mends that, and never increases its error (projection onto convex sets:
-Zakhor, "Iterative procedures for reduction of blocking effects in transform image coding", 1992).
-The steps are estimated from the pixels, so this works for a screenshot of a JPEG, too (Fan, de
-Queiroz, "Identification of bitmap compression history", 2003). Only the quantisation tables of the
-Independent JPEG Group's quality scale are tried.
-"""
+A JPEG file stores each DCT coefficient of 8 x 8 px rounded to a multiple of a quantisation step. A
+restoration that is more than half a step away contradicts the photo. To move it into that interval
+never increases its error (projection onto convex sets: Zakhor, "Iterative procedures for reduction
+of blocking effects in transform image coding", 1992). The steps are estimated from the pixels (Fan,
+de Queiroz, "Identification of bitmap compression history", 2003), so a screenshot of a JPEG will
+do. Only tables of the Independent JPEG Group's quality scale are tried."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,6 +20,7 @@ import numpy as np
 import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
 
+from verax.fusion.matching import Relight
 from verax.fusion.planes import Float, luma, resized, rise
 from verax.image import Image, Plane
 from verax.image.pixels import reduced
@@ -42,20 +40,22 @@ LOCAL = (0.4, 0.9)  # unexplained share at which a place starts to be, and is, l
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """A blur: its kernel (k, k) of sum 1, and the share of the photo's energy that remains."""
+    """A blur: its `kernel` (k, k), whose sum is 1, and the share of the energy (mean square) of the
+    photo's detail that the blurred prior leaves `unexplained`."""
 
     kernel: Plane
     unexplained: float
 
     @property
     def weight(self) -> float:
-        """The m of the Wiener filter: the photo's noise divided by the prior's error, as powers."""
+        """The weight m of the prior in the Wiener filter that removes the blur: the power of the
+        photo's noise divided by that of the prior's error."""
         return max(LEAST, PER_RESIDUAL * self.unexplained)
 
     def destroyed(self, octaves: int, finer: float = 1.0) -> tuple[float, ...]:
-        """The share of each octave, the finest first, that this blur destroys.
-
-        `finer`: the photo's size divided by the size at which the blur was estimated."""
+        """The share of each octave (pyramid level), the finest first, that this blur destroys.
+        `octaves`: their number. `finer`: the photo's size over that at which the blur was
+        estimated."""
         side = 256
         response = np.abs(np.fft.fft2(_centred(self.kernel, (side, side)))) ** 2
         frequency = np.abs(np.fft.fftfreq(side))
@@ -69,8 +69,8 @@ class Blur:
 
 
 def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
-    """The blur that turns the prior into the photo, or None if no blur does; lumas (H, W) under the
-    same light, `valid` 1 where the prior covers the photo."""
+    """The blur that turns the prior into the photo, or None if no blur does. Both are lumas (H, W)
+    under the same light. `valid` is 1 where the prior covers the photo."""
     long = max(photo.shape)
     visible = cv2.erode(valid, np.ones((9, 9), np.uint8)) > 0.99
     weight = _taper(photo.shape, max(2, round(TAPER * long))) * visible
@@ -86,8 +86,11 @@ def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
 
 @dataclass(frozen=True, slots=True)
 class Sharpened:
-    """A deblurred photo (H, W, 3); `supplied` (h, w) in [0, 1], where detail is the prior's; and
-    `destroyed`, that detail's share of each octave, the finest first."""
+    """A deblurred photo, and how much of it is the prior's.
+
+    `supplied` (h, w) in [0, 1]: how much of what the blur had destroyed was taken from the prior.
+    `destroyed`: the share of each octave (pyramid level), the finest first, that the blur had
+    destroyed."""
 
     pixels: Image
     supplied: Plane
@@ -97,12 +100,11 @@ class Sharpened:
 def sharpened(
     photo: Image, prior: Image, valid: Plane, blur: Blur, mean: Plane
 ) -> tuple[Image, Plane]:
-    """The deblurred photo (H, W, 3), and how far each pixel was deblurred, (H, W) in [0, 1]: as far
-    as the blurred prior explains it.
+    """The deblurred photo (H, W, 3), and how far each pixel was deblurred, (H, W): 1 where the
+    blurred prior matches the photo, 0 where they differ.
 
-    `prior` is under the photo's light. `mean`, (h, w) of any size in [0, 1], is the weight of the
-    prior against the photo in the mean of the Wiener filter.
-    """
+    `prior` is under the photo's light. `valid` is 1 where it covers the photo. Detail that the blur
+    destroyed is taken from the prior with the weight `mean`, (h, w) of any size in [0, 1]."""
     pad = blur.kernel.shape[0]
     share_of_prior = (valid * resized(mean, valid.shape))[..., None]
     middle = share_of_prior * (prior - photo) + photo
@@ -123,19 +125,14 @@ def sharpened(
 
 
 def without_blur(
-    photo: Image,
-    prior: Image,
-    valid: Plane,
-    relight: Callable[[Image], Image],
-    *,
-    octaves: int,
-    mean: Plane,
+    photo: Image, prior: Image, valid: Plane, relight: Relight, *, octaves: int, mean: Plane
 ) -> Sharpened | None:
-    """The photo without the blur that the prior shows, or None if there is no such blur.
+    """The photo without the blur that turns the prior into it, or None if there is no such blur.
 
-    `relight` brings a prior of any size under the photo's light. `mean` is that of `sharpened`. The
-    blur is estimated at a small size first. Above MOST px a side the finest detail does not change.
-    """
+    `relight` changes the light of a prior of any size to the photo's. `octaves`: number of octaves
+    for which the result says what the blur had destroyed. `mean`, (h, w) of any size in [0, 1]:
+    weight with which destroyed detail is taken from the prior. In a photo of more than 1600 px a
+    side the finest detail does not change."""
 
     def at(side: int) -> tuple[Image, Image, Plane]:
         own, other, visible = (reduced(x, side) for x in (photo, prior, valid))
@@ -157,17 +154,16 @@ def without_blur(
 
 
 def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
-    """The kernel (side, side) by least squares on the gradients, in the frequency domain; made
-    positive, connected and of sum 1."""
+    """The kernel (side, side) that turns the prior into the photo: least squares on the gradients,
+    made positive, connected and of sum 1. `weight`, (H, W) in [0, 1], is that of each pixel."""
     shared, power = np.zeros((), np.complex64), np.zeros((), np.float32)
     for step in ([[-1.0, 1.0]], [[-1.0], [1.0]]):
         gradient = np.array(step, np.float32)
         own, other = (np.fft.rfft2(cv2.filter2D(x, -1, gradient) * weight) for x in (photo, prior))
         shared = np.asarray(shared + np.conj(other) * own)
         power = np.asarray(power + np.abs(other) ** 2)
-    whole = np.fft.fftshift(
-        np.fft.irfft2(shared / (power + NOISE * power.mean() + 1e-9), photo.shape)
-    )
+    ratio = shared / (power + NOISE * power.mean() + 1e-9)
+    whole = np.fft.fftshift(np.fft.irfft2(ratio, photo.shape))
     y, x = (length // 2 for length in whole.shape)
     half = min(side // 2, y, x)
     kernel = np.asarray(whole[y - half : y + half + 1, x - half : x + half + 1], np.float32)
@@ -187,7 +183,8 @@ def _energy(plane: Plane, weight: Plane, wide: float) -> float:
 
 
 def _explained(photo: Plane, prior: Plane, blur: Blur) -> Plane:
-    """How well the blurred prior explains the photo around each pixel, (H, W) in [0, 1]."""
+    """How well the blurred prior matches the photo around each pixel, (H, W): 1 in full, 0 not at
+    all."""
     scale = max(photo.shape) / WORK
     off = photo - cv2.filter2D(prior, -1, blur.kernel[::-1, ::-1])
     mine, left = (
@@ -206,7 +203,7 @@ def _taper(shape: tuple[int, ...], width: int) -> Plane:
 
 
 def _centred(kernel: Plane, shape: tuple[int, ...]) -> Float:
-    """A kernel padded to a larger plane, its centre at the origin."""
+    """A kernel padded with zeros to a larger plane, its centre moved to the origin."""
     whole = _filled(kernel, shape)
     return np.roll(whole, (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2)), (0, 1))
 
@@ -236,9 +233,8 @@ Steps = NDArray[np.float32]  # (8, 8)
 
 
 def steps_of(photo: Image) -> Steps | None:
-    """The quantisation steps (8, 8), in levels of 255, of a photo (H, W, 3) that was a JPEG.
-
-    Blocks start at the top left corner. None if it was no JPEG, or was changed since."""
+    """The quantisation steps (8, 8), for pixels from 0 to 255, of a photo (H, W, 3) that was a
+    JPEG. None if it was no JPEG, or was changed since. Its blocks start at the top left corner."""
     blocks = _blocks(luma(photo) * np.float32(255) - 128)
     step = max(1, len(blocks) // SAMPLE)
     coefficients = scipy.fft.dctn(blocks[::step], axes=(1, 2), norm="ortho")
@@ -258,16 +254,18 @@ def steps_of(photo: Image) -> Steps | None:
 
 
 def table(quality: int) -> Steps:
-    """The steps of a quality from 1 to 100 (Independent JPEG Group)."""
+    """The quantisation steps (8, 8) for luma of a JPEG quality from 1 to 100 (Independent JPEG
+    Group)."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.asarray(np.clip((STANDARD * scale + 50) // 100, 1, 255), np.float32)
 
 
 def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float = 1.0) -> Image:
-    """The picture (H, W, 3) closest to `pixels` whose luma lies in the photo's JPEG cells.
+    """The picture (H, W, 3) closest to `pixels` whose luma agrees with the photo's JPEG file: no
+    DCT coefficient differs by more than half a quantisation step. Colour is not changed.
 
-    `share`: (H, W) in [0, 1], how far each pixel is moved there. Colour is not changed.
-    """
+    `steps` (8, 8): the quantisation steps. `share`, (H, W) in [0, 1]: how far each pixel is
+    moved."""
     low, high = _cells(luma(photo), steps)
     result = pixels
     for _ in range(ROUNDS):
@@ -280,14 +278,16 @@ def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float
 
 
 def _cells(grey: Plane, steps: Steps) -> tuple[Plane, Plane]:
-    """Least and largest coefficients (n, 8, 8), half a level wider for the rounding of pixels."""
+    """Least and largest DCT coefficients, (n, 8, 8), that a JPEG file of the luma plane may
+    hold."""
     blocks = scipy.fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
     middle, half = np.round(blocks / steps) * steps, steps / 2 + np.float32(OFF)
     return middle - half, middle + half
 
 
 def _blocks(plane: Plane) -> Plane:
-    """The blocks (n, 8, 8) of a plane (H, W), its last row and column repeated to fill them."""
+    """A plane (H, W) cut into blocks (n, 8, 8); its last row and column are repeated to fill
+    them."""
     bottom, right = -plane.shape[0] % 8, -plane.shape[1] % 8
     full = np.pad(plane, ((0, bottom), (0, right)), mode="edge")
     rows, columns = full.shape[0] // 8, full.shape[1] // 8

@@ -1,9 +1,8 @@
 """The explanation: which faults of the photo account for the prior's changes.
 
-What is wrong with a photo is hard to tell from the photo alone. It is easier from the pair: what
+What is wrong with a photo is hard to tell from the photo alone. It is easier beside its prior: what
 did the generator brighten, colour, sharpen or remove? A change that no fault of the photo explains
-is the generator's style, and is not used.
-"""
+is the generator's style, and is not used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -56,18 +55,19 @@ FRONT_TASKS = ("derain", "desnow", "raindrop", "flare", "shadow", "reflection", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The faults of a photo that justify changes of its prior; numbers are in [0, 1].
+    """The faults of a photo that justify the changes in its prior. Numbers are in [0, 1].
 
     Attributes:
-        light: how wrong the photo's light is.
-        colour: how far colour is missing.
-        sharpness: for each octave, the finest first, how wrong its contrast is.
-        blur: the part of `sharpness` that a blur explains rather than the light.
-        front: the likelihood that something stood in front of the scene.
-        buried: rain hides most of the scene; what is behind it, light included, is the prior's.
-        compression: error that JPEG compression left in the photo's colours.
-        faithful: how closely the prior keeps to the photo's structure.
-        reasons: names of the faults of the light.
+        light: how certain it is that the photo's light is wrong: haze, darkness, a colour cast.
+        colour: how certain it is that the photo lacks colour.
+        sharpness: how far each octave (pyramid level), the finest first, may get the prior's
+            contrast.
+        blur: the part of `sharpness` that a blur explains, not the light.
+        front: how certain it is that the prior removed only what stood in front of the scene.
+        buried: rain hides most of the scene: what is behind it, with its light, is the prior's.
+        compression: standard deviation of the error that JPEG left in the photo's colours.
+        faithful: how far detail that only the prior shows may be believed.
+        reasons: names of the faults of the light, such as "haze".
         task: the user's task, which overrules what was measured; "" if none was given.
     """
 
@@ -84,17 +84,18 @@ class Explanation:
 
     @property
     def empty(self) -> bool:
-        """Whether no fault accounts for any change, and the prior's structure is not the photo's:
-        the generator redrew the scene."""
+        """Whether the generator redrew the scene: no fault accounts for the prior's changes, and
+        its structure is not the photo's."""
         return max(self.light, *self.sharpness, self.front, self.faithful) == 0
 
     def under_layers(self, share: float) -> "Explanation":
-        """This explanation for a photo whose contrast is reduced by layers over a `share` of it."""
+        """This explanation with more `sharpness` if things in front of the scene, which lower the
+        contrast, cover a large `share` of the photo."""
         faded = ramp(share, *LAYERED)
         return replace(self, sharpness=tuple(max(x, faded) for x in self.sharpness))
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The explanation as a JSON object."""
         return {
             "believed": self.words(),
             "light": round(self.light, 3),
@@ -105,7 +106,7 @@ class Explanation:
         }
 
     def words(self) -> str:
-        """The faults in words, for people."""
+        """The faults in words, separated by commas; "nothing" if there is none."""
         parts = list(self.reasons)
         if max(self.sharpness) > 0.5 and self.light < 0.5 and not self.buried:
             parts.append("blur")
@@ -124,28 +125,24 @@ def explain(
     changed: bool = False,
     contrast: float = 1.0,
 ) -> Explanation:
-    """The explanation of a pair. `reasons`: from `light_faults`. `octaves`: the finest first.
+    """Explain the prior's changes by faults of the photo.
 
-    `faults`: of the photo alone. `task`: a task of the prompt catalog that overrules the rest.
-    `small`: the photo is known to hold less detail than its grid could.
-    `changed`: the prior shows another state of the scene, which no fault of the photo explains.
-    `contrast`: how far a fault of the light justifies a change of contrast, in [0, 1].
-    """
+    `reasons`: the faults of its light, name -> certainty. `faults`: those found without the prior.
+    `octaves`: the statistics of each octave (pyramid level), the finest first. `task`: a task of
+    the prompt catalog that overrules the rest. `small`: the photo is known to hold less detail than
+    its size could. `changed`: the prior shows another state of the scene, such as night, which no
+    fault explains. `contrast`: how far, in [0, 1], a fault of the light justifies more contrast."""
     if changed:
         reasons = {}
     light = max(reasons.values(), default=0.0)
-    if light < DOUBTED:
+    if light < DOUBTED or task in SHARP_TASKS:
         light = 0.0
     if task in LIGHT_TASKS:
         light = 1.0
-    elif task in SHARP_TASKS:
-        light = 0.0
     named = tuple(name for name, share in reasons.items() if share >= NAMED)
     lit = max(reasons.get("darkness", 0.0), ramp(reasons.get("haze", 0.0), 0.6, 0.9))
     share = evidence.faithful(octaves)
-    front = ramp(share, *FAITHFUL) * _not_spoilt(faults) * (1 - lit)
-    if changed:
-        front = 0.0
+    front = 0.0 if changed else ramp(share, *FAITHFUL) * _not_spoilt(faults) * (1 - lit)
     if task not in ("", "restore"):
         front = float(task in FRONT_TASKS and not (changed and task == "old_photo"))
     blur = _blur(octaves, changed=changed, target=small or task in SHARP_TASKS)
@@ -168,23 +165,26 @@ def explain(
 def light_faults(
     photo: Image, prior: Image, valid: Plane, faults: Faults | None, alone: float = 0.0
 ) -> dict[str, float]:
-    """The faults of the photo's light, name -> certainty in [0, 1], from photo and placed prior.
+    """The faults of the photo's light, name -> certainty in [0, 1], from photo and registered
+    prior.
 
-    `alone`: 0 believes the pair; 1 believes only faults that are visible in the photo alone.
-    """
+    `faults`: those found without the prior. `alone`, in [0, 1]: by how much the certainty of a
+    fault is lowered if the photo alone does not show it."""
     reasons = _light(photo, prior, valid, faults)
     return _supported(reasons, faults, alone) if faults else reasons
 
 
 def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
-    """Whether the colour of water is the only fault of the light. It is even, so that local changes
-    of the prior are style; the cast of a faded print or of a lamp is uneven."""
+    """Whether the colour of water is the only fault of the light (`reasons`: name -> certainty).
+    Water colours all places alike, so the prior's local changes are style; other casts are
+    uneven."""
     named = [name for name, share in reasons.items() if share >= NAMED]
     return named == [CAST_NAME] and bool(faults and faults["underwater"].certainty > NAMED)
 
 
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
-    """The faults of the photo's light, name -> certainty, from the pair alone."""
+    """The faults of the photo's light, name -> certainty in [0, 1], from photo and registered
+    prior; {} if the prior is nowhere valid. `faults`: those found without the prior."""
     own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     inside = visible > 0.9
     if not inside.any():
@@ -194,7 +194,8 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
     before, after = (float(np.median(x[inside])) + 0.01 for x in (grey, target))
     brighter = float(np.log(after / before))
     tints = [(x[inside] - y[inside][:, None]).mean(0) for x, y in ((own, grey), (other, target))]
-    whites = [float(np.abs(w - w.mean()).max()) for w in (_white(x[inside]) for x in (own, other))]
+    brightest = [np.quantile(x[inside], 0.98, axis=0) for x in (own, other)]
+    whites = [float(np.abs(white - white.mean()).max()) for white in brightest]
     farther = float(np.abs(tints[0]).max() - np.abs(tints[1]).max())
     plain, coloured = (_colour(x[inside]) for x in (own, other))
     return {
@@ -219,7 +220,8 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
 
 
 def _supported(reasons: dict[str, float], faults: Faults, alone: float) -> dict[str, float]:
-    """The certainties `reasons`, reduced by up to `alone` where the photo shows no such fault."""
+    """The certainties `reasons`, name -> [0, 1], of faults of the light, lowered by up to the share
+    `alone` if the photo alone hardly shows the fault."""
     shown = {kind: _shown(faults, kind, limits) for kind, limits in SUPPORT.items()}
     support = {
         "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too
@@ -230,13 +232,9 @@ def _supported(reasons: dict[str, float], faults: Faults, alone: float) -> dict[
     return {name: share * (1 - alone * (1 - support[name])) for name, share in reasons.items()}
 
 
-def _white(pixels: Float) -> Float:
-    """(3,) the brightest values of pixels (n, 3)."""
-    return np.asarray(np.quantile(pixels, 0.98, axis=0), np.float32)
-
-
 def _vivid(own: Float, other: Float) -> float:
-    """The certainty that haze weakened the colours `own` (n, 3); `other` are the prior's."""
+    """The certainty, in [0, 1], that haze made the photo's colours paler. `own` and `other` are the
+    same pixels (n, 3) of photo and prior."""
     before, after = (float(np.ptp(x, axis=1).mean()) + 0.03 for x in (own, other))
     moved = float(np.sqrt(((own - other) ** 2).mean()))
     some = ramp(before - 0.03, 0.02, 0.04)  # a photo without colour has none to lose
@@ -244,16 +242,16 @@ def _vivid(own: Float, other: Float) -> float:
 
 
 def _shown(faults: Faults | None, kind: str, limits: tuple[float, float]) -> float:
-    """How clearly the photo alone shows a fault, in [0, 1]: its certainty, or more if its severity
-    is above `limits`. A fault may be certain although it is slight, such as a thin veil."""
+    """How clearly the photo alone shows a fault, in [0, 1]: its certainty or, if more, the place of
+    its severity between the two `limits`. A fault may be slight but certain, such as thin haze."""
     if faults is None:
         return 0.0
     return max(faults[kind].certainty, ramp(faults[kind].severity, *limits))
 
 
 def _not_spoilt(faults: Faults | None) -> float:
-    """1 minus the certainty of noise, JPEG blocks or wrong light: differences that they cause are
-    not due to things in front of the scene."""
+    """1 minus the certainty of noise, JPEG blocks or wrong light. These also make photo and prior
+    differ, so a difference may not be a thing in front of the scene."""
     if faults is None:
         return 1.0
     streaks = faults["rain"].certainty * ramp(faults["rain"].severity, *RAINY)
@@ -267,21 +265,23 @@ def _buried(faults: Faults | None) -> bool:
 
 
 def _contrast(plane: Plane, inside: NDArray[np.bool_]) -> float:
-    """Standard deviation of a plane's structure of 2 to 6 px where `inside`."""
+    """Standard deviation of a plane's detail of 2 to 6 px over the pixels where `inside` is
+    True."""
     fine, coarse = (cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in (2.0, 6.0))
     return float(np.sqrt(((fine - coarse)[inside] ** 2).mean())) + 1e-4
 
 
 def _colour(pixels: Float) -> float:
-    """Spread of the colours of pixels (n, 3); 0 for grey, sepia or any single tint."""
+    """How varied the colours of pixels (n, 3) are; 0 for grey, sepia or any single tint."""
     chroma = pixels - pixels.mean(1, keepdims=True)
     return float(np.quantile(np.abs(chroma - chroma.mean(0)).max(1), 0.95))
 
 
 def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, target: bool) -> tuple[float, ...]:
-    """For each octave, the certainty that a blur explains why the prior has more contrast there,
-    compared with the two coarsest octaves. A blur weakens finer octaves more, so a finer octave
-    never has less. `target`: removing a blur was the task."""
+    """For each octave (pyramid level), the finest first, the certainty that a blur lowered the
+    photo's contrast: the prior has more, compared with the two coarsest octaves. It never falls
+    towards finer octaves, which a blur weakens more. `changed`: the prior shows another state of
+    the scene; all are 0. `target`: removing a blur was the task; all are 1."""
     shares = [1.0 if target and not changed else 0.0] * len(octaves)
     if changed or target:
         return tuple(shares)

@@ -49,8 +49,9 @@ OfPlaces = Callable[[Plane], Float]  # values (h, w) -> one number for each labe
 
 
 def mask(toned: Image, warped: Warped, explanation: Explanation) -> Plane:
-    """Where the prior removed something in front of the scene: (h, w) in [0, 1], the long side at
-    most WORK. `toned` is the photo under the prior's light."""
+    """Where the prior removed something in front of the scene: (h, w), 1 there, else 0, at a size
+    whose long side is at most 640 px. `toned` is the photo after its light was changed to the
+    prior's."""
     own, other, visible = (reduced(x, WORK) for x in (toned, warped.pixels, warped.valid))
     if explanation.buried:
         return differing(own, other, visible)
@@ -60,27 +61,41 @@ def mask(toned: Image, warped: Warped, explanation: Explanation) -> Plane:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The connected places where photo and prior differ. Arrays have one entry for each label;
-    label 0 is the rest of the picture. Lengths are in working px."""
+    """The connected places where photo and prior differ, each with a label; label 0 is the rest of
+    the picture. Arrays other than `labels` have one entry for each label. Lengths are in px of the
+    reduced pictures, whose long side is at most 640 px.
+
+    Attributes:
+        labels: (h, w) the label of each pixel.
+        width: twice the largest distance of a pixel from the border of its place.
+        area: number of pixels.
+        peak: largest difference between photo and prior.
+        more: whether the photo shows more structure there than the prior.
+        layer: whether both show the same structure, with a smooth difference, as under a shadow.
+        centre: (n, 2) x and y as shares of width and height.
+        box: (n, 4) left, top, width, height.
+    """
 
     labels: NDArray[np.int32]
     width: Float
     area: Float
-    peak: Float  # largest difference
-    more: NDArray[np.bool_]  # the photo shows more structure in it than the prior
-    layer: NDArray[np.bool_]  # both show the same structure, with a smooth difference
-    centre: Float  # (n, 2) x and y as shares of width and height
-    box: NDArray[np.int32]  # (n, 4) left, top, width, height
+    peak: Float
+    more: NDArray[np.bool_]
+    layer: NDArray[np.bool_]
+    centre: Float
+    box: NDArray[np.int32]
 
 
 def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = False) -> Plane:
-    """Where the prior removed something: (h, w), 0 or 1, the long side at most WORK.
+    """Where the prior removed something: (h, w), 1 there, else 0, at a size whose long side is at
+    most 640 px.
 
     Args:
         photo: (H, W, 3), under the light that the result will have.
         prior: (H, W, 3) registered, under the same light.
-        valid: (H, W) where the prior covers the photo.
-        everything: the task was to remove whatever differs.
+        valid: (H, W) 1 where the prior covers the photo, else 0.
+        everything: True if every difference counts, whatever its shape, since the user's task was
+            to remove something.
     """
     own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     difference = _difference(own, other)
@@ -103,14 +118,16 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
 
 
 def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
-    """Where photo and prior differ in structure or light: (h, w), 0 or 1, sized as `removed`."""
+    """Where photo and prior differ in structure or light: (h, w), 1 there, else 0, at a size whose
+    long side is at most 640 px."""
     own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     mask = _differing(_difference(own, other), visible, LEAST)
     return np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.float32)
 
 
 def _difference(own: Image, other: Image) -> Plane:
-    """(h, w) absolute difference of luma, or 0.7 of that of colour, whichever is larger."""
+    """How much two pictures differ at each pixel, (h, w): the absolute difference of luma, or 0.7
+    of the largest one of a channel, whichever is larger."""
     off = np.abs(cv2.GaussianBlur(own - other, (0, 0), 0.8))
     return np.asarray(np.maximum(np.abs(luma(own - other)), 0.7 * largest(off)), np.float32)
 
@@ -120,10 +137,10 @@ def _glare(
 ) -> NDArray[np.bool_]:
     """(h, w) True where the photo shows the prior's scene plus light: flares and reflections.
 
-    `brighter`: the difference where the photo is brighter, 0 elsewhere. A flare often touches
-    places that differ for other reasons; to look only at brighter pixels separates it from them.
-    `least`: least difference that counts.
-    """
+    `brighter`: the difference where the photo is brighter than the prior, 0 elsewhere. A flare
+    often touches places that differ for other reasons; using only brighter pixels separates it from
+    them. `visible`: how far the prior covers each pixel. `least`: least difference that counts.
+    `own`, `other`: photo and prior, under the same light."""
     differs = _differing(brighter, visible, least)
     number, labels = cv2.connectedComponents(differs, connectivity=8)
     total, most = _by_label(labels, number)
@@ -150,7 +167,8 @@ def _glare(
 
 
 def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
-    """(number,) True for labels that are long and straight: second moments of a long rectangle."""
+    """(number,) True for labels whose pixels form a long, straight rectangle, like a beam of light:
+    more than six times as long as it is wide. Computed from second moments."""
     total, _ = _by_label(labels, number)
     area = np.maximum(total(np.ones(labels.shape, np.float32)), 1)
     grid = np.indices(labels.shape, np.float32)
@@ -164,7 +182,8 @@ def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
 
 
 def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.uint8]:
-    """(h, w) 1 where a visible difference exceeds `least`, else 0; small gaps are closed."""
+    """(h, w) 1 where `difference` exceeds `least` and the prior covers the photo, else 0; small
+    gaps are closed. `visible`: how far the prior covers each pixel, in [0, 1]."""
     differs = ((difference > least) & (visible > 0.9)).astype(np.uint8)
     return np.asarray(cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
 
@@ -195,8 +214,8 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, other: 
 
 
 def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlaces]:
-    """Two functions that turn values (h, w) into one number for each of `number` labels: their sum,
-    and their maximum. Label 0 gets 0."""
+    """Two functions that take values (h, w) and return one number for each of `number` labels: the
+    first the sum, the second the maximum of the values there. Label 0 gets 0."""
     where = np.flatnonzero(labels)
     marked = labels.ravel()[where]
 
@@ -210,10 +229,11 @@ def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlace
 
 
 def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArray[np.bool_]:
-    """For each label, whether its border is an edge in the photo rather than in the prior.
+    """For each label, whether its border is an edge in the photo (`own`) rather than in the prior
+    (`other`).
 
-    The border of a layer is an edge in the photo. That of a redrawn place is one in the prior.
-    """
+    If so, it may be a layer on the scene, such as a shadow, which only the photo shows. If not, the
+    generator redrew the place."""
     outside = (labels == 0).astype(np.uint8)
     distance, nearest = cv2.distanceTransformWithLabels(
         outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
@@ -243,7 +263,8 @@ def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArr
 def _displaced(
     places: Places, numbers: NDArray[np.intp], own: Image, other: Image
 ) -> NDArray[np.bool_]:
-    """For each of the labels `numbers`, whether the prior shows its content a few pixels away."""
+    """For each of the labels `numbers`, whether the prior (`other`) shows what the photo (`own`)
+    has there a few pixels away: it was moved, not removed."""
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, other))
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):
@@ -261,8 +282,11 @@ def _displaced(
 def _no_part_of_the_scene(
     places: Places, is_removed: NDArray[np.bool_], side: int
 ) -> NDArray[np.bool_]:
-    """For each label, whether its shape is not that of a part of the scene: it is thin; or it is
-    small, and many small places lie all over the picture. `side`: the long side, working px."""
+    """For each label, whether its place is too thin to be part of the scene. Small places count as
+    well if many of them lie all over the picture.
+
+    `is_removed`: True for the labels to count. `side`: the long side of the reduced pictures in
+    px."""
     thin = places.width <= THIN[0] * side + THIN[1]
     small = thin | ((places.width <= SMALL * side) & (places.area < AREA * side * side))
     counted = np.flatnonzero(small & is_removed)[1 if small[0] and is_removed[0] else 0 :]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from verax.errors import SizeMismatchError
 from verax.fusion import dial as dials
 from verax.fusion import evidence, front, matching
-from verax.fusion.dial import CLASSES
+from verax.fusion.dial import CLASSES, Dial
 from verax.fusion.evidence import Octave
 from verax.fusion.exact import steps_of, within_cells, without_blur
 from verax.fusion.explanation import Explanation, explain, light_faults, under_water_alone
@@ -55,9 +55,9 @@ class Fusion:
 
     Attributes:
         pixels: (H, W, 3) float32.
-        trust: (H, W, 4) float16, for each pixel the shares of CLASSES, which sum to 1: the photo;
-            the photo's structure with the prior's contrast; the prior's light; generated.
-        scene_state_change: the prior shows another state of the scene, such as day for night.
+        trust: (H, W, 4) float16, four shares of each pixel, which sum to 1: the photo; the photo's
+            structure with the prior's contrast; the prior's light; detail made by the generator.
+        scene_state_change: the prior shows another state of the scene, such as night for day.
         notes: what a user should know, in words.
         explanation: the photo's faults that justify what was taken; None if nothing was taken.
     """
@@ -71,8 +71,8 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """A photo and its usable prior: the arguments of `fuse`. `copies`: base, prior and valid area,
-    reduced to the size at which light is compared."""
+    """A photo and its usable prior: the arguments of `fuse`. `copies`: base, registered prior and
+    its valid area at a long side of 160 px, at which light is compared."""
 
     photo: Image
     base: Image
@@ -99,23 +99,27 @@ def fuse(
     small: bool = False,
     spared: Callable[[], Plane] | None = None,
 ) -> Fusion:
-    """The fusion, which uses the prior wherever it explains the photo; without a prior, the base.
+    """Restore a photo with its prior; without a prior that can be used, the result is the base.
 
     Args:
         photo: (H, W, 3).
         base: (H, W, 3), the photo restored without the prior; its structure counts as the photo's.
         warped: the prior on the photo's grid, or None.
-        registration: a prior that is placed "roughly" gives only light; "not" gives nothing.
-        lit: (h, w, 3) of any size, the photo in the light that the base gave it, or None.
+        registration: of a prior placed "roughly", only light is used; of one placed "not", nothing.
+        lit: (h, w, 3) of any size, a copy of the photo with only its light restored, or None.
         faults: the faults of the photo, or None if they are not known.
-        fidelity: 1 takes only what the photo confirms, and light; 0 is the registered prior.
+        fidelity: in [0, 1]; 1 takes light, and only what the photo confirms; 0 is the registered
+            prior.
         task: what the generator was told to do, a key of the prompt catalog; "" if unknown.
-        small: the photo is known to hold less detail than its grid could.
-        spared: returns (H, W), 1 in faces, where only what the photo confirms is taken, else 0.
-            It is called late, because faces are searched for in parallel.
+        small: the photo is known to hold less detail than its size could.
+        spared: returns (H, W), 1 in faces, where only what the photo confirms is taken, else 0. It
+            is called late, because faces are searched for in parallel.
     """
     if photo.shape != base.shape:
-        raise SizeMismatchError(f"expected a base of {photo.shape}, got {base.shape}")
+        raise SizeMismatchError(
+            f"expected a base of the photo's shape, {photo.shape}, got {base.shape}: "
+            "restore this photo, or resize the base"
+        )
     if warped is None or registration is None or not registration.usable:
         return alone(base)
     if evidence.is_the_photo(photo, warped):
@@ -125,8 +129,7 @@ def fuse(
     )
     pair = _Pair(
         photo=photo, base=base, warped=warped, registration=registration,
-        lit=lit, faults=faults, task=task, small=small, spared=spared,
-        copies=(own, other, visible),
+        lit=lit, faults=faults, task=task, small=small, spared=spared, copies=(own, other, visible),
     )  # fmt: skip
     fused = _fuse_at(fidelity, pair)
     if fidelity in (0, dials.DEFAULT) or fused.explanation is None:
@@ -136,7 +139,7 @@ def fuse(
 
 
 def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
-    """The fusion of a pair at one fidelity."""
+    """The fusion of a photo and its prior at one fidelity in [0, 1]."""
     dial, reasons = _dial(fidelity, pair)
     base, faults = pair.base, pair.faults
     with ThreadPoolExecutor(1) as beside:
@@ -153,8 +156,9 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
     return _explained(pair, recipe, explanation, statistics.result(), dial)
 
 
-def _dial(fidelity: float, pair: _Pair) -> tuple[dials.Dial, dict[str, float]]:
-    """The thresholds for this pair; and the faults of the base's light, name -> certainty."""
+def _dial(fidelity: float, pair: _Pair) -> tuple[Dial, dict[str, float]]:
+    """The thresholds of the fidelity for this pair; and the faults of the photo's light, name ->
+    certainty in [0, 1]."""
     dial = dials.at(fidelity)
     own, other, visible = pair.copies
     reasons = light_faults(own, other, visible, pair.faults, alone=1 - dial.plausible)
@@ -162,9 +166,11 @@ def _dial(fidelity: float, pair: _Pair) -> tuple[dials.Dial, dict[str, float]]:
 
 
 def _explained(
-    pair: _Pair, recipe: Recipe, explanation: Explanation, statistics: _Statistics, dial: dials.Dial
+    pair: _Pair, recipe: Recipe, explanation: Explanation, statistics: _Statistics, dial: Dial
 ) -> Fusion:
-    """The fusion of a pair, given its light and its explanation."""
+    """The fusion of a pair. `recipe`: how to change the light. `explanation`: the photo's faults
+    that justify changes. `statistics`: of the octaves (pyramid levels), and the contrasts of photo
+    and prior. `dial`: the thresholds of the fidelity."""
     (octaves, contrasts), base = statistics, pair.base
     pictures = _prepared(pair, recipe, explanation)
     covered = float(pictures.front.mean()) * explanation.front * dial.front
@@ -191,8 +197,9 @@ def _explained(
 
 
 def _statistics(pair: _Pair) -> _Statistics:
-    """The statistics of the octaves, and the contrasts of photo and prior. Noise that the base
-    removed is the largest that the photo can have."""
+    """The statistics of the octaves (pyramid levels), and the contrasts (standard deviations of
+    fine detail) of photo and prior. In a noisy photo, the noise is at most what the base
+    removed."""
     photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
     cleaned = bool(faults and faults["noise"].certainty > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()
@@ -201,14 +208,16 @@ def _statistics(pair: _Pair) -> _Statistics:
 
 
 def alone(base: Image, *notes: str) -> Fusion:
-    """The base as a fusion, with `notes` and a trust map that says "photo" everywhere."""
+    """The base as a fusion without a prior: the trust map says "photo" everywhere. `notes`: what a
+    user should know."""
     trust = np.zeros((*base.shape[:2], len(CLASSES)), np.float16)
     trust[..., 0] = 1
     return Fusion(base, trust, False, notes)
 
 
 def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures:
-    """The pictures to join, under the light that the explanation allows."""
+    """The pictures to join: base and prior, with their light changed as far as the photo's faults
+    justify."""
     base, warped, nowhere = pair.base, pair.warped, np.zeros((1, 1), np.float32)
     own, other, visible = pair.copies
     lit = toned(base, recipe, explanation)
@@ -221,16 +230,10 @@ def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures
 
 
 def _sharpened(
-    pictures: Pictures,
-    octaves: list[Octave],
-    recipe: Recipe,
-    explanation: Explanation,
-    dial: dials.Dial,
+    pictures: Pictures, octaves: list[Octave], recipe: Recipe, explanation: Explanation, dial: Dial
 ) -> tuple[Pictures, list[Octave]]:
-    """Pictures and octaves after deblurring; unchanged if no single blur explains the photo.
-
-    In faces, and at fidelity 1, no detail that the blur destroyed is taken from the prior.
-    """
+    """Pictures, and statistics of octaves, after deblurring; unchanged if no single blur turns the
+    prior into the photo. In faces, and at fidelity 1, no detail is taken from the prior."""
     mean = np.float32(dial.plausible) * (1 - pictures.spared)
     sharp = without_blur(
         pictures.source, pictures.prior, pictures.valid, pictures.relight,
@@ -247,7 +250,8 @@ def _sharpened(
 
 
 def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:
-    """Fidelity 0: the prior where it is valid, the toned base elsewhere."""
+    """Fidelity 0: the registered prior where it covers the photo, elsewhere the base in the new
+    light."""
     valid = pictures.valid[..., None]
     trust = trust_map(pictures.toned, pictures.source, None) * (1 - valid.astype(np.float16))
     trust[..., 3] += pictures.valid.astype(np.float16)
@@ -256,14 +260,11 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
 
 
 def _in_contrast(
-    pixels: Image,
-    valid: Plane,
-    contrasts: list[Contrasts],
-    explanation: Explanation,
-    dial: dials.Dial,
+    pixels: Image, valid: Plane, contrasts: list[Contrasts], explanation: Explanation, dial: Dial
 ) -> Image:
-    """The picture whose contrast in fine octaves is raised to the prior's, where a fault of the
-    light (not a blur) reduced it, or where something in front of the scene was removed."""
+    """The picture with the contrast of fine detail raised to the prior's, by 15 % at most, where a
+    fault of the light (not a blur) lowered it, or something in front of the scene was removed.
+    `contrasts`: those of photo and prior."""
     reduction = [*np.subtract(explanation.sharpness, explanation.blur).clip(0), 0, 0][:FINE]
     sharpened = 1 + RAISED * dial.plausible * np.array(reduction)
     smoothed = 1 + RAISED * dial.front * explanation.front
@@ -271,7 +272,8 @@ def _in_contrast(
 
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:
-    """The picture, moved into the photo's JPEG cells (`exact`) if compression is its only fault."""
+    """The picture with its luma moved to within the rounding of the photo's JPEG file; unchanged if
+    the photo has other faults than compression, or was no JPEG."""
     other = explanation.light > 0 or max(explanation.blur) > BLURRED
     steps = None if other else steps_of(photo)
     if steps is None:

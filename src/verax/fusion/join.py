@@ -1,10 +1,10 @@
-"""Joins photo and prior into one picture, octave by octave, from coarse to fine.
+"""Joins photo and prior into one picture, octave by octave (pyramid levels), from coarse to fine.
 
 In each octave the photo's structure gets the prior's contrast where both agree. Structure that the
-prior confirms is then turned towards the prior's by at most the dial's angle, which keeps a known
-correlation with the photo. The prior's own pixels are used only for plausible structure, which the
-photo could not have shown, and for what was hidden by something in front of the scene.
-"""
+prior confirms is then turned towards the prior's by an angle that the fidelity limits; its cosine
+is the least correlation with the photo. The prior's own pixels are used only for plausible
+structure, which the photo could not have shown, and for what was hidden by something in front of
+the scene."""
 
 import math
 from collections.abc import Sequence
@@ -42,18 +42,19 @@ FEATHER = 5  # px by which the prior's valid area is eroded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """The pictures to join, all on the photo's grid.
+    """The pictures to join, all on the photo's grid. Masks are in [0, 1].
 
     Attributes:
         source: (H, W, 3) the photo, or a base with its structure.
-        toned: (H, W, 3) the source under the light of the result.
+        toned: (H, W, 3) the source in the light that the result will have.
         prior: (H, W, 3) registered.
-        valid: (H, W) where the prior covers the photo.
-        relight: changes the prior's light into the source's.
+        valid: (H, W) 1 where the prior covers the photo, else 0.
+        relight: changes the prior's light to the source's.
         front: (h, w) of any size, where something in front of the scene was removed.
-        spared: (h, w) of any size, where only confirmed structure is taken: faces.
-        supplied: (h, w) of any size, where deblurring took detail from the prior.
-        destroyed: share of that detail in each octave, the finest first; () without deblurring.
+        spared: (h, w) of any size, faces: only structure that photo and prior both show is taken.
+        supplied: (h, w) of any size, how much deblurring took from the prior.
+        destroyed: for each octave, the finest first, the share that the blur had destroyed, which
+            deblurring took from the prior where `supplied` is 1; () without deblurring.
     """
 
     source: Image
@@ -69,8 +70,9 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The joined picture (H, W, 3). `amplitudes` (h, w, 3), on the half grid: how much structure is
-    the photo's, the photo's with the prior's contrast, and the prior's."""
+    """The joined picture (H, W, 3). `amplitudes` (h, w, 3), at half its resolution, says how strong
+    the structure is that comes from the photo, from the photo with the prior's contrast, and from
+    the prior."""
 
     pixels: Image
     amplitudes: Float
@@ -78,8 +80,16 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The result after some octaves, the input of the next finer one. On the half grid of the
-    picture: the gain of confirmed places, how far photo and prior agreed, the amplitudes."""
+    """The result after some octaves (pyramid levels), from which the next finer one is made. Planes
+    (h, w) have half the resolution of the picture.
+
+    Attributes:
+        picture: (H, W, 3) the result up to this octave.
+        gain: mean gain of contrast that structure shown by both pictures got nearby.
+        agreed: how far photo and prior agreed so far, in [0, 1].
+        amplitudes: (h, w, 3) strength of the structure so far from the photo, from the photo with
+            the prior's contrast, and from the prior.
+    """
 
     picture: Float
     gain: Plane
@@ -89,7 +99,8 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Copies:
-    """The Gaussian pyramids of the pictures; that of the source holds only luma."""
+    """The Gaussian pyramids of the pictures to join, the full size first. In that of the source,
+    the reduced copies hold only luma."""
 
     source: list[Float]
     toned: list[Float]
@@ -98,10 +109,10 @@ class _Copies:
 
 
 def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = ()) -> list[Octave]:
-    """The statistics of each octave of source and prior, the finest first.
+    """The statistics of each octave (pyramid level) of source and prior, the finest first.
 
-    `most`: for each octave, the largest energy that correlated noise can have; () for no limit.
-    """
+    `valid`: (H, W) 1 where the prior covers the source. `most`: for each octave, the largest energy
+    (mean square) that correlated noise can have; () for no limit."""
     octaves, white = count(source.shape), evidence.white_noise(source)
     own, other, visible = _pyramids((luma(source), luma(prior), valid), octaves)
     statistics = []
@@ -118,8 +129,8 @@ def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = (
 
 
 def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
-    """Mean square of the luma difference of photo and source (H, W, 3) in each octave, the finest
-    first: what the base removed from the photo."""
+    """For each octave (pyramid level), the finest first, the mean square of what the base
+    (`source`) removed from the photo's luma. Both pictures are (H, W, 3)."""
     octaves = count(photo.shape)
     copies = gaussians(np.asarray(luma(photo) - luma(source), np.float32), octaves)
     bands = (evidence.band(copies, index) for index in range(octaves))
@@ -127,7 +138,8 @@ def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
 
 
 def _spread(shape: tuple[int, ...]) -> list[Part]:
-    """The parts of a plane to take statistics from: all of it or, if large, groups of its rows."""
+    """The parts of a plane of this shape from which statistics are taken: the whole plane or, above
+    two million pixels, groups of 64 rows."""
     columns, groups = slice(0, shape[1]), SAMPLED // (GROUP * shape[1])
     if shape[0] * shape[1] <= SAMPLED or groups < 2:
         return [(slice(0, shape[0]), columns)]
@@ -138,10 +150,11 @@ def _spread(shape: tuple[int, ...]) -> list[Part]:
 def join(
     pictures: Pictures, octaves: Sequence[Octave], explanation: Explanation, dial: Dial
 ) -> Joined:
-    """Join the pictures, from the lowest frequencies to the finest octave.
+    """Join photo and prior, from the lowest frequencies to the finest octave (pyramid level).
 
-    To save memory the result is written over `pictures.toned`, unless that is the source.
-    """
+    `octaves`: the statistics of each octave, the finest first. `explanation`: the faults of the
+    photo that justify changes. `dial`: the thresholds of the fidelity. To save memory, the result
+    is written over `pictures.toned`, unless that is the array `pictures.source`."""
     both = (pictures.toned, pictures.prior)
     finest = (luma(pictures.source), *both, _feathered(pictures.valid))
     copies = _Copies(*_pyramids(finest, len(octaves)))
@@ -163,9 +176,13 @@ def join(
 
 
 def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial: Dial) -> Float:
-    """The lowest frequencies of the result: those of the toned source, moved towards the prior's by
-    up to the dial's reach where the light is wrong and coarse structure agrees; in haze farther,
-    where the light differs by more than STYLE."""
+    """The lowest frequencies of the result, (h, w, 3): those of the photo in its new light, moved
+    towards the prior's.
+
+    They are moved where the light is wrong and coarse structure agrees, until the share
+    `dial.reach` of the way from the photo's light is covered. In haze they are moved farther, where
+    the light differs by more than 0.1. They are moved, too, where something in front of the scene
+    was removed."""
     toned, valid = copies.toned[-1], copies.valid[-1]
     share = max(explanation.light, float(explanation.buried), dial.beyond)
     target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])
@@ -184,13 +201,14 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
 
 
 def _hazy(explanation: Explanation) -> bool:
-    """Whether haze alone makes the light wrong: what it hides differs from place to place."""
+    """Whether haze, and not darkness, makes the light wrong. What haze hides differs from place to
+    place."""
     return "haze" in explanation.reasons and "darkness" not in explanation.reasons
 
 
 def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
-    """How far the coarsest octaves of photo and prior agree at each place, (h, w) in [0, 1]. Two
-    flat places agree."""
+    """How far photo and prior agree at each place, (h, w) in [0, 1], in the two coarsest octaves
+    (pyramid levels); 1 where both are flat. `shape`: that of the result."""
     agreement = np.zeros(shape[:2], np.float32)
     for index in range(max(0, len(copies.source) - 3), len(copies.source) - 1):
         own, other = evidence.band(copies.source, index), luma(evidence.band(copies.prior, index))
@@ -201,7 +219,8 @@ def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
 
 
 def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> _State:
-    """The state after the next finer octave, which is computed tile by tile."""
+    """The result after one more octave (pyramid level), which is computed tile by tile. `rules`:
+    the settings for this octave."""
     fine = copies.toned[rules.index]
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
@@ -249,8 +268,8 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
 
 
 def _spread_out(plane: Plane, half: tuple[int, int], share: float = 1.0) -> Plane:
-    """A smooth plane times `share` at the size `half`; a constant plane is broadcast, not
-    copied."""
+    """A smooth plane, resized to `half` (h, w) and multiplied by `share`. A constant plane is
+    broadcast instead, which takes no memory."""
     scaled = plane * np.float32(share)
     if plane.size == 1 or share == 0:
         return np.broadcast_to(scaled.ravel()[:1], half)
@@ -263,7 +282,7 @@ def _feathered(valid: Plane) -> Plane:
 
 
 def _low(part: Part) -> Part:
-    """The slices of a tile on the half grid; the tile starts at even rows and columns."""
+    """The slices of a tile at half the resolution. The tile starts at even rows and columns."""
     rows, columns = (slice(x.start // 2, -(-x.stop // 2)) for x in part)
     return rows, columns
 
@@ -274,6 +293,7 @@ def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
 
 
 def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
-    """A tile of an octave: the fine copy minus the enlarged coarse one. It may use `room`."""
+    """A tile of an octave of the Laplacian pyramid: `fine` minus the enlarged `coarse`. `room` is a
+    buffer for the result."""
     below = enlarge(coarse, fine.shape, room)
     return np.asarray(cv2.subtract(fine, below, below), np.float32)

@@ -1,13 +1,10 @@
-"""The light of the result: fitted at a working size, applied at full size; and the trust map.
+"""The light of the result: fitted on reduced pictures, applied at full size. Also the trust map.
 
-The correction is weakened where it would create strong edges that the photo does not support. The
-photo supports an edge if it has, within TOLERANCE px, a gradient of a similar orientation that is
-clearly above its noise. Amplitudes are not compared: in a dark or hazy photo edges are faint, but
-present.
-"""
+The change of light is weakened where it would create strong edges that the photo does not support:
+it has no gradient of similar orientation, clearly above its noise, within 2 px. Amplitudes are not
+compared: in a dark or hazy photo edges are faint, but present."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import cv2
@@ -34,13 +31,13 @@ LOW = 0.03  # sigma at which light is compared for the trust map, share of the w
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The fitted light.
+    """How to change the base's light.
 
     Attributes:
-        field: exposure and local tone.
-        sigma: the base's noise deviation, one value for each luma of `evidence.look_up`.
-        slope: slope of the exposure curve, indexed in the same way.
-        noise_level: deviation of the noise to be removed, 0 for none.
+        field: an exposure, and local gains and offsets.
+        sigma: (256,) standard deviation of the base's noise, for evenly spaced lumas from 0 to 1.
+        slope: (256,) slope of the exposure curve, for the same lumas.
+        noise_level: standard deviation of the noise to be removed, 0 for none.
         change: how the prior changed the state of the scene, such as "day to night"; "" for none.
     """
 
@@ -59,10 +56,10 @@ def solve(
     lit: Image | None,
     dial: Dial,
 ) -> Recipe | None:
-    """The light, fitted at the working size; None if the prior shows too little of the photo.
+    """How to change the base's light; None if the prior covers too little of the photo.
 
-    `lit`: the photo in the light that the base gave it, (h, w, 3) of any size, or None.
-    """
+    `lit`: the photo in the light that the base gave it, (h, w, 3) of any size, or None. `dial`: the
+    thresholds of the fidelity."""
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
     valid = planes.shrink(warped.valid, size)
@@ -86,22 +83,25 @@ def solve(
         )  # fmt: skip
         field = tone.damp(field, 1 - doubt(tone.restored(field, quiet), planes.shrink(photo, size)))
     slope = matching.slope(field.curve, evidence.LEVELS) * field.balance[0].max()
-    return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), change)
+    need, deviation = noise_need(quiet, tone.gain_at(field, quiet.shape), sigma, slope)
+    level = float((need * deviation).sum() / max(need.sum(), 1e-9))
+    return Recipe(field, sigma, slope, level, change)
 
 
 def _target(
     photo: Image, prior: Image, base_light: Image | None, weight: Plane, dial: Dial
 ) -> Image:
-    """The picture (h, w, 3) whose light is the target: a mean of prior, base and even light, which
-    is base or photo with one gain and offset fitted to the prior. The last two hold less of the
-    generator's style."""
-    if base_light is None:
-        exposure = matching.fit_exposure(photo, prior, weight)
-        start = matching.expose(photo, matching.exposure_curve(exposure))
-    else:
-        start = base_light
+    """A picture (h, w, 3) that has the light to be reached: a weighted mean of the prior,
+    `base_light` and even light, which is base or photo with one gain and offset fitted to the
+    prior. The last two hold less of the generator's style.
+
+    `base_light`: the photo in the base's light, or None. `weight` (h, w): of each pixel of the
+    prior."""
+    start, alike = base_light, 0.0
+    if start is None:
+        curve = matching.exposure_curve(matching.fit_exposure(photo, prior, weight))
+        start = matching.expose(photo, curve)
     even = matching.even_light(start, prior, weight) if dial.even > 0 else prior
-    alike = 0.0
     if base_light is not None:
         alike = _agreeing(photo, prior, base_light, weight)
         prior = np.asarray(prior + dial.own * alike * (base_light - prior), np.float32)
@@ -111,7 +111,7 @@ def _target(
 
 def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
     """How similarly base and prior change the photo's light, in [0, 1]. Where these two independent
-    estimates agree, their mean is better than either."""
+    estimates agree, their mean is better than either. `lit`: the photo in the base's light."""
     side = (32, 32)
     weight = planes.shrink(valid, side)[..., None]
     one, two = (
@@ -122,36 +122,36 @@ def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
     return ramp(float((one * two).sum()) / (sizes[0] * sizes[1]), *ALIKE) * ramp(ratio, *NEAR)
 
 
-def noise_level(
-    base: Image, field: tone.ToneField, sigma: evidence.Table, slope: evidence.Table
-) -> float:
-    """Mean deviation of the noise to be removed from the base; 0 if there is none to remove."""
-    need, deviation = noise_need(base, tone.gain_at(field, base.shape), sigma, slope)
-    return float((need * deviation).sum() / max(need.sum(), 1e-9))
-
-
 def noise_need(
     base: Image, gain: planes.Float, sigma: evidence.Table, slope: evidence.Table
 ) -> tuple[Plane, Plane]:
-    """The share of the noise to be removed from each pixel, (H, W), and its deviation, (H, W)."""
+    """The share of each pixel's noise that must be removed so that new light does not make it
+    visible, and the noise's standard deviation; planes (H, W). `gain` (H, W, 2): of luma and
+    chroma. `sigma`, `slope` (256,): noise, and slope of the exposure curve, for even steps of luma
+    from 0 to 1."""
     grey = luma(base)
     deviation = evidence.look_up(sigma, grey)
-    return evidence.excess(
-        deviation, evidence.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
-    ), deviation
+    raised = evidence.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
+    return evidence.excess(deviation, raised), deviation
 
 
 def toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
-    """The source (H, W, 3) under the new light, as far as the explanation allows it."""
+    """The source (H, W, 3) in the light of `recipe`, as far as the photo's faults justify the
+    change."""
     share = explanation.light if not recipe.change else 1.0  # that recipe holds colour only
     return toned_by(recipe, source, share) if share > 0 else source
 
 
 def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
-    """The base under the recipe's light; `share` in [0, 1] is the part of the change applied."""
+    """The base in the light of `recipe`. `share` in [0, 1]: how much of the change is applied."""
     pixels, height = np.empty_like(base), base.shape[0]
+
+    def denoised(part: planes.Part, _: object) -> Image:
+        wider = planes.around(part, base.shape)
+        return evidence.denoise(base[wider], recipe.noise_level)[planes.within(part, wider)]
+
     if recipe.noise_level > 0:
-        by_tiles(partial(_denoise, base, recipe.noise_level), base.shape, pixels)
+        by_tiles(denoised, base.shape, pixels)
     halves = tone.halves(base.shape)
     offsets = None if halves is None else np.empty((*halves, 3), np.float32)
 
@@ -176,15 +176,10 @@ def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
     return pixels
 
 
-def _denoise(base: Image, level: float, part: planes.Part, _: object) -> Image:
-    """A denoised tile of the base."""
-    wider = planes.around(part, base.shape)
-    return evidence.denoise(base[wider], level)[planes.within(part, wider)]
-
-
 def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Image:
     """A stripe of the base without the noise that its new light would make visible. `quiet` is the
-    same stripe fully denoised, and is overwritten."""
+    same stripe without any noise; it is overwritten. `rows`: first row of the stripe, height of the
+    base."""
     gain = tone.gain_at(recipe.field, base.shape, rows)
     need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
     part = cv2.subtract(quiet, base)
@@ -205,7 +200,8 @@ ORIENTATION = 0.7  # least cosine between the normals of two edges
 
 
 def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
-    """The gradient of a picture's luma, smoothed by SCALE, per px: along x, along y, its length."""
+    """The gradient of a picture's luma after a Gaussian blur of 1 px, per px: three planes (H, W),
+    the part along x, the part along y, and the length."""
     y = planes.blur(luma(image), SCALE)
     dx, dy = (
         np.asarray(cv2.Sobel(y, cv2.CV_32F, *d, ksize=3, scale=1 / 8), np.float32)
@@ -215,14 +211,15 @@ def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
 
 
 def strong_edges(image: Image) -> NDArray[np.bool_]:
-    """(H, W) True at the strongest gradients of a picture, a share of at most STRONG."""
+    """(H, W) True at the strongest gradients of luma: 5 % of the pixels, without those below 0.01
+    per px."""
     length = gradient(image)[2]
     return np.asarray(length >= max(FAINT, float(np.quantile(length, 1 - STRONG))))
 
 
 def support(restoration: Image, photo: Image) -> NDArray[np.bool_]:
-    """(H, W) True where the photo has an edge within TOLERANCE px that is oriented like that of the
-    restoration."""
+    """(H, W) True where the photo has, within 2 px, an edge of about the same orientation as the
+    restoration's, and clearly above the photo's noise."""
     nx, ny, length = gradient(restoration)
     dx, dy, faint = gradient(photo)
     shown = faint >= OUTSTANDING * gradient_noise(photo)
@@ -236,20 +233,20 @@ def support(restoration: Image, photo: Image) -> NDArray[np.bool_]:
 
 
 def shift(plane: NDArray[Kind], dy: int, dx: int) -> NDArray[Kind]:
-    """The plane moved by whole pixels, borders repeated."""
+    """The plane read at positions (y + dy, x + dx); its border pixels are repeated outside."""
     ys = np.clip(np.arange(plane.shape[0]) + dy, 0, plane.shape[0] - 1)
     xs = np.clip(np.arange(plane.shape[1]) + dx, 0, plane.shape[1] - 1)
     return plane[ys[:, None], xs]
 
 
 def gradient_noise(photo: Image) -> Plane:
-    """(H, W) deviation of the photo's gradient that its noise causes."""
+    """(H, W) standard deviation that the photo's noise gives to the gradient of its luma."""
     sigma = evidence.look_up(evidence.noise_table(photo), luma(photo))
     return np.asarray(np.maximum(0.13 * sigma, 0.33 / 255 / OUTSTANDING), np.float32)
 
 
 def unsupported_edges(restoration: Image, photo: Image) -> float:
-    """Share of the restoration's strong edges that the photo does not support."""
+    """The share, in [0, 1], of the restoration's strong edges that the photo does not show."""
     strong = strong_edges(restoration)
     if not strong.any():
         return 0.0
@@ -257,17 +254,20 @@ def unsupported_edges(restoration: Image, photo: Image) -> float:
 
 
 def doubt(restoration: Image, photo: Image) -> Plane:
-    """How far to weaken the correction around edges that the photo does not have, (H, W) in [0,
-    1]."""
+    """How far to weaken the change of light around strong edges of the restoration that the photo
+    does not have, (H, W): 0 not at all, 1 fully."""
     invented = strong_edges(restoration) & ~support(restoration, photo)
     spread = planes.blur(invented.astype(np.float32), SPREAD * max(invented.shape))
     return np.asarray(np.clip(spread / DENSITY, 0, 1), np.float32)
 
 
 def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
-    """The shares (H, W, 4) of CLASSES. Light: how far low frequencies moved, relative to the
-    brighter of base and result. The others: by the amplitudes (h, w, 3) of structure, from
-    `join`."""
+    """The trust map (H, W, 4): for each pixel the shares of the photo, of its structure with the
+    prior's contrast, of the prior's light, and of detail made by the generator. Their sum is 1.
+
+    The share of light: how far low frequencies of the result, `pixels`, differ from the base's. The
+    others follow the strength of the structure from the photo, from the photo with the prior's
+    contrast, and from the prior: `amplitudes` (h, w, 3), None if nothing came from the prior."""
     own, new = (reduced(x, 512) for x in (base, pixels))
     sigma = LOW * own.shape[1]
     total = np.ones((1, 3), np.float32)

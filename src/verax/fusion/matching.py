@@ -2,8 +2,7 @@
 
 There are four matches: exposure (one gain in linear light with a soft shoulder), balance (a gain
 and an offset for each channel), relighting (smooth fields that change the prior's light into the
-photo's), and contrast (one gain for each fine octave).
-"""
+photo's), and contrast (one gain for each fine octave, a pyramid level)."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,8 @@ TYPICAL = 0.02  # least residual that counts as typical
 
 
 def brighten(values: Float, gain: float | NDArray[np.float64]) -> Float:
-    """sRGB values after a gain in linear light; above KNEE they roll off instead of clipping."""
+    """sRGB values after a gain in linear light. With a gain above 1, what exceeds 0.6 in linear
+    light rolls off towards 1 instead of clipping."""
     y = gain * to_linear(values)
     over = np.maximum(y - KNEE, 0) / (1 - KNEE)
     rolled = np.where(y < KNEE, y, KNEE + (1 - KNEE) * over / (1 + over))
@@ -37,27 +37,27 @@ def brighten(values: Float, gain: float | NDArray[np.float64]) -> Float:
 
 
 def exposure_curve(gain: float) -> Float:
-    """The results of `brighten`, (CURVE_STEPS + 1,), for evenly spaced values from 0 to 1."""
+    """An exposure as a table: sRGB values after a gain in linear light, highlights rolled off, for
+    16385 evenly spaced values from 0 to 1."""
     return brighten(np.linspace(0, 1, CURVE_STEPS + 1, dtype=np.float32), gain)
 
 
 def expose(image: Image, curve: Float) -> Image:
-    """The picture with a curve of `exposure_curve` applied."""
+    """The picture after an exposure. `curve` (16385,): results for even steps from 0 to 1."""
     steps = cv2.multiply(image, (CURVE_STEPS,) * 4, dtype=cv2.CV_16U)
     return np.asarray(np.take(curve, steps), np.float32)
 
 
 def slope(curve: Float, steps: int) -> Float:
-    """The derivative of an exposure curve, (steps,), at evenly spaced values from 0 to 1."""
+    """The derivative, (steps,), of an exposure curve at evenly spaced values from 0 to 1. `curve`
+    (16385,): its results for evenly spaced values from 0 to 1."""
     values = curve[np.linspace(0, CURVE_STEPS, steps).astype(int)]
     return np.asarray(np.gradient(values) * (steps - 1), np.float32)
 
 
 def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
-    """The linear-light gain that brings the base's brightness closest to the prior's.
-
-    Compares the luma quantiles of both pictures, which do not depend on alignment.
-    """
+    """The gain in linear light that brings the base's brightness closest to the prior's. It
+    compares luma quantiles, which do not depend on alignment. `weight` (h, w): of each pixel."""
     visible = weight > 0.5 * weight.max()
     quantiles = np.linspace(0.02, 0.98, 49)
     base_levels = np.quantile(luma(base)[visible], quantiles).astype(np.float32)
@@ -68,10 +68,9 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
 
 
 def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
-    """The gain (first row) and offset of each channel, (2, 3), that bring the exposed base closest
-    to the prior. Means and standard deviations are matched three times; after each, a pixel with a
-    residual r above the median m gets less `weight` (h, w): a factor of 1 / (1 + (r / 2m)^4).
-    """
+    """The gain (first row) and offset of each channel, (2, 3), that bring `exposed`, the base after
+    an exposure, closest to the prior. Means and standard deviations are matched three times; each
+    time, pixels that still differ much get less `weight` (h, w)."""
     trusted, balance = weight, np.stack([np.ones(3, np.float32), np.zeros(3, np.float32)])
     for _ in range(3):
         share = (trusted / max(float(trusted.sum()), 1e-6))[..., None]
@@ -89,8 +88,8 @@ def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
 
 
 def even_light(picture: Image, prior: Image, weight: Plane) -> Image:
-    """The picture (h, w, 3) with the gain and offset of each channel from `fit_balance`, so that
-    its light is close to the prior's; rescaled so that hardly any value is clipped."""
+    """The picture (h, w, 3) with the gain and offset of each channel that bring its light close to
+    the prior's; then rescaled so that hardly any value is clipped."""
     gain, offset = fit_balance(picture, prior, weight)
     moved = picture * gain + offset
     low, high = np.quantile(moved[weight > 0.5 * weight.max()], (CLIPPED, 1 - CLIPPED), axis=0)
@@ -107,22 +106,22 @@ ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Relight:
-    """Smooth fields at the working size: gain (h, w) of contrast and offset (h, w, 3) of colour."""
+    """Changes the prior's light to the photo's by smooth fields: `gain` (h, w) of contrast, then
+    `offset` (h, w, 3) of colour. Their long side is at most 160 px."""
 
     gain: Plane
     offset: Float
 
     def __call__(self, picture: Float) -> Float:
-        """The prior, or a coarser copy of it, under the photo's light; not clipped to [0, 1]."""
+        """The prior, or a smaller copy of it, under the photo's light; not clipped to [0, 1]."""
         gain, offset = (resized(field, picture.shape) for field in (self.gain, self.offset))
         return np.asarray(cv2.add(cv2.multiply(picture, cv2.merge([gain] * 3)), offset), np.float32)
 
 
 def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
-    """Fit the fields that match the prior's mean colour and luma contrast to the photo's in wide
-    windows. The fit is repeated; places that differ, such as a shadow that the prior removed, get
-    less weight each time, as in `fit_balance`. `valid`: (H, W), where the prior covers the photo.
-    """
+    """Fit smooth fields that match the prior's mean colour and luma contrast to the photo's in wide
+    windows. The fit is repeated; places that still differ, such as a shadow that the prior removed,
+    get less weight each time. `valid`: (H, W) 1 where the prior covers the photo."""
     other, own, visible = (reduced(x, WORK) for x in (prior, photo, valid))
     sigma, weight = WIDE * max(visible.shape), visible + np.float32(1e-4)
     trusted, grey, target = weight, luma(other), luma(own)
@@ -143,7 +142,7 @@ def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
 
 
 def _mean(values: Float, weight: Plane, sigma: float) -> Float:
-    """Weighted means of (h, w) or (h, w, 3) in Gaussian windows."""
+    """Local means of values (h, w) or (h, w, 3), weighted, in Gaussian windows of `sigma` px."""
     total = blur(weight, sigma) + np.float32(1e-6)
     if values.ndim == 2:
         return np.asarray(blur(weight * values, sigma) / total, np.float32)
@@ -165,7 +164,7 @@ Contrasts = NDArray[np.float64]  # (FINE,) standard deviation of each fine octav
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Tiles (h, w) of a picture's luma, and for each the weights (h, w) of its pixels."""
+    """Tiles of a picture's luma, and for each tile the weights of its pixels."""
 
     tiles: list[Plane]
     weights: list[Plane]
@@ -182,13 +181,15 @@ class Tiles:
 
 
 def contrasts_of(pictures: Sequence[Image], valid: Plane) -> list[Contrasts]:
-    """The contrasts of each picture (H, W, 3) where the prior is valid; measured on tiles."""
+    """The contrasts (3,) of each picture (H, W, 3), measured on tiles where the prior is valid:
+    standard deviations of luma detail of 1 to 2, of 2 to 4 and of 4 to 8 px."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda picture: sample(picture, valid).contrasts, pictures))
 
 
 def sample(picture: Image, valid: Plane) -> Tiles:
-    """Tiles of a picture (H, W, 3); weight 0 on their margins and where the prior is not valid."""
+    """Luma tiles of a picture (H, W, 3); of a small one, all of it. Pixels on the margins of tiles
+    and pixels that the prior does not cover (`valid` 0) have the weight 0."""
     tiles = [luma(np.clip(tile, 0, 1)) for tile in sample_tiles(picture, TILES, TILE)]
     weights = [np.asarray(tile > 0.99, np.float32) for tile in sample_tiles(valid, TILES, TILE)]
     if len(weights) > 1:
@@ -199,7 +200,8 @@ def sample(picture: Image, valid: Plane) -> Tiles:
 
 
 def sample_over(below: Image, above: Image, valid: Plane) -> Tiles:
-    """The tiles of `sample` for the picture `above` laid over `below` where `above` is valid."""
+    """Luma tiles of the picture that shows `above` where `valid` is 1, else `below`. Pixels on the
+    margins of tiles and where `valid` is 0 have the weight 0."""
     one, two = sample(below, valid), sample(above, valid)
     shares = sample_tiles(valid, TILES, TILE)
     tiles = zip(one.tiles, two.tiles, shares, strict=True)
@@ -208,17 +210,14 @@ def sample_over(below: Image, above: Image, valid: Plane) -> Tiles:
 
 
 def with_prior_contrast(
-    picture: Image,
-    valid: Plane,
-    contrasts: Sequence[Contrasts],
-    sharpened: Contrasts,
-    smoothed: float,
+    picture: Image, valid: Plane, contrasts: list[Contrasts], sharpened: Contrasts, smoothed: float
 ) -> Image:
-    """A picture whose fine octaves have at most the prior's contrast where the prior sharpens.
+    """The picture with its contrasts, of detail of 1 to 2, 2 to 4 and 4 to 8 px, moved to the
+    prior's.
 
-    `contrasts`: of photo and prior. An octave with less contrast than the prior is raised towards
-    it, by at most a factor: `sharpened` (FINE,) where the prior sharpens, else `smoothed`.
-    """
+    `contrasts`: (3,) of photo and prior. Where the prior has more than the photo, the picture gets
+    the prior's, but at most `sharpened` (3,) times its own. Elsewhere it may only be raised to the
+    prior's, by a factor of at most `smoothed`."""
     (before, most), (have,) = contrasts, contrasts_of((picture,), valid)
     raised, lifted = np.minimum(most, have * sharpened), np.clip(most, have, have * smoothed)
     return with_contrasts(picture, valid, have, np.where(most > before, raised, lifted))
@@ -227,10 +226,12 @@ def with_prior_contrast(
 def on_the_dial(
     picture: Image, photo: Image, default: Image, prior: Warped, beyond: float
 ) -> Image:
-    """The fusion `picture`, its contrast changed so that it moves in one direction along the dial.
+    """The fusion `picture`, its contrast changed to move in one direction only as the fidelity
+    falls.
 
-    Above the default fidelity, an octave that the prior sharpens has at most the contrast of
-    `default`. Below it, contrasts lie between those of `default` and the prior's, by `beyond`."""
+    Above the default fidelity, an octave (pyramid level) that the prior sharpens gets at most the
+    contrast in `default`, the fusion at that fidelity. Below it, contrasts lie between those of
+    `default` (`beyond` 0) and the prior's (`beyond` 1)."""
     before, have, first = contrasts_of((photo, picture, default), prior.valid)
     last = sample_over(default, prior.pixels, prior.valid).contrasts
     above = np.where(last > before, np.minimum(have, first), have)
@@ -239,7 +240,8 @@ def on_the_dial(
 
 
 def with_contrasts(picture: Image, valid: Plane, have: Contrasts, target: Contrasts) -> Image:
-    """The picture with its contrasts changed from `have` to `target` where the prior is valid."""
+    """The picture with the contrasts of its detail of 1 to 2, 2 to 4 and 4 to 8 px changed from
+    `have` (3,) to `target` (3,), where the prior is valid."""
     changed = with_gains(picture, _gains(have, target), valid)
     if changed is picture:
         return picture
@@ -253,11 +255,9 @@ def _gains(have: Contrasts, target: Contrasts) -> Contrasts:
 
 
 def with_gains(picture: Image, gains: Contrasts, where: Plane) -> Image:
-    """A picture (H, W, 3) with a gain (FINE,) on each fine octave of its luma, clipped to [0, 1].
-
-    Detail that is finer than the first octave gets the first gain. `where` (H, W) in [0, 1] weights
-    the change.
-    """
+    """The picture (H, W, 3) with its luma detail of 1 to 2, 2 to 4 and 4 to 8 px multiplied by
+    three `gains`, clipped to [0, 1]. Finer detail gets the first gain. The change is weighted by
+    `where`, (H, W) in [0, 1]."""
     if np.abs(gains - 1).max() < UNCHANGED:
         return picture
     result = np.empty_like(picture)
@@ -276,19 +276,19 @@ def with_gains(picture: Image, gains: Contrasts, where: Plane) -> Image:
 
 
 def _bands(grey: Plane) -> list[Plane]:
-    """The fine octaves of a plane at full size; the first holds all finer detail, too."""
+    """A plane's detail of up to 2, of 2 to 4 and of 4 to 8 px, each at full size."""
     middle = _gaussian(grey, SIGMAS[1])
     return [grey - middle, *(resized(band, grey.shape) for band in _coarse(middle))]
 
 
 def _octaves(grey: Plane) -> list[Plane]:
-    """The fine octaves of a plane: the first at full size, the other two at half of it."""
+    """A plane's detail of 1 to 2 px at full size; that of 2 to 4 and of 4 to 8 px at half size."""
     fine, middle = (_gaussian(grey, sigma) for sigma in SIGMAS[:2])
     return [fine - middle, *_coarse(middle)]
 
 
 def _coarse(middle: Plane) -> list[Plane]:
-    """The second and third octave at half the size. `middle`: the plane after a blur of 2 px."""
+    """Detail of 2 to 4 and of 4 to 8 px at half size. `middle`: the plane after a blur of 2 px."""
     low = halved(middle)
     # a blur of 2 px and one of sqrt(s^2 - 4) px make one of s px
     copies = [low, *(_gaussian(low, (sigma**2 - 4) ** 0.5 / 2) for sigma in SIGMAS[2:])]

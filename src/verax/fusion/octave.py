@@ -1,8 +1,8 @@
-"""Joins one octave of photo and prior.
+"""Joins one octave (level of the Laplacian pyramid) of photo and prior.
 
 The contrast of the photo's structure is matched to the prior's, and the structure is turned towards
-the prior's. Structure that the photo could not have shown is taken from the prior.
-"""
+the prior's: in a small window both are vectors, and the cosine of the angle between them is their
+correlation. Structure that the photo could not have shown is taken from the prior."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ import numpy as np
 from verax.fusion.dial import Dial
 from verax.fusion.evidence import Evidence, Octave, weigh
 from verax.fusion.explanation import Explanation
-from verax.fusion.planes import WINDOW, Float, halved, luma, resized, rise, windowed
+from verax.fusion.planes import WINDOW, Float, every_second, halved, luma, resized, rise, windowed
 from verax.image import Plane
 from verax.image.pixels import LUMA
 
@@ -32,8 +32,9 @@ TURNED = (0.3, 0.75)  # correlation: structure is not turned; is turned as far a
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings for one octave: its number (0 for the finest), its statistics, the explanation,
-    and the thresholds of the fidelity."""
+    """The settings for one octave (pyramid level): its number `index`, 0 for the finest; its
+    statistics, `octave`; the faults of the photo that justify changes, `explanation`; and the
+    thresholds of the fidelity, `dial`."""
 
     index: int
     octave: Octave
@@ -42,12 +43,13 @@ class Rules:
 
     @property
     def sharpness(self) -> float:
-        """How far the octave gets the prior's contrast, in [0, 1]."""
+        """How far this octave gets the prior's contrast, in [0, 1]."""
         return max(self.explanation.sharpness[self.index], self.dial.beyond)
 
     @property
     def angle(self) -> float:
-        """The largest angle (rad) by which structure turns; smaller if only the light is wrong."""
+        """The largest angle (rad) by which the photo's structure is turned towards the prior's; the
+        cosine of an angle is a correlation. It is smaller if only the light is wrong."""
         explanation = self.explanation
         blur = max(explanation.blur[self.index], LIT * explanation.sharpness[self.index])
         return self.dial.angle * blur
@@ -55,21 +57,34 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is known of each place before an octave is joined: planes (h, w) on the half grid."""
+    """What is known of each place before an octave is joined: planes (h, w) of half the octave's
+    resolution; all but `gain` and `contrast` are in [0, 1].
 
-    gain: Plane  # of confirmed places nearby, from the coarser octave
-    agreed: Plane  # how far photo and prior agreed in coarser octaves
-    front: Plane  # where something in front of the scene was removed
-    valid: Plane  # where the prior covers the photo
-    contrast: Plane  # factor on the prior's contrast
-    spared: Plane  # where only confirmed structure may be taken: faces
-    supplied: Plane  # share of the source that deblurring took from the prior already
+    Attributes:
+        gain: mean gain of contrast that structure shown by both got nearby in the coarser octave.
+        agreed: how far photo and prior agreed in the coarser octaves.
+        front: where something in front of the scene was removed.
+        valid: where the prior covers the photo.
+        contrast: factor on the prior's contrast.
+        spared: faces, where only structure that photo and prior both show may be taken.
+        supplied: share of the photo that deblurring took from the prior already.
+    """
+
+    gain: Plane
+    agreed: Plane
+    front: Plane
+    valid: Plane
+    contrast: Plane
+    spared: Plane
+    supplied: Plane
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A joined octave (H, W, 3), and on the half grid what the next one needs: see `Surroundings`.
-    `amplitudes` (h, w, 3) are those of `_amplitudes`."""
+    """A joined octave (pyramid level): `band` (H, W, 3). At half its resolution: `gain`, the mean
+    gain of contrast that structure shown by both pictures got nearby; `agreed`, how far photo and
+    prior agree in this octave and in coarser ones, in [0, 1]; `amplitudes` (h, w, 3), the strength
+    of the structure that is the photo's, the photo's with the prior's contrast, and the prior's."""
 
     band: Float
     gain: Plane
@@ -80,11 +95,14 @@ class Result:
 def join_octave(
     own: Plane, room: tuple[Float, Float, Float], around: Surroundings, rules: Rules
 ) -> Result:
-    """Join one octave, or a tile of it.
+    """Join one octave (pyramid level), or a tile of it.
 
-    `own` is this octave of the source's luma, (H, W). `room` holds three buffers (H, W, 3): the
-    octave of the toned source, that of the prior, and a spare one. All three are overwritten, the
-    first with the result.
+    Args:
+        own: (H, W) this octave of the photo's luma.
+        room: three buffers (H, W, 3): this octave of the photo in the light of the result, this
+            octave of the prior, and a spare one. All are overwritten, the first with the result.
+        around: what is known of each place, at half the octave's resolution.
+        rules: the settings for this octave.
     """
     toned, other, spare = room
     grey, lit = luma(other), luma(toned)
@@ -125,12 +143,18 @@ def _mixed(
     amount: Plane,
     missing: Plane,
 ) -> Float:
-    """The octave of the result, (H, W, 3).
+    """The joined octave (H, W, 3). Planes other than `bands` have half its resolution.
 
-    It is linear in four `bands` (toned source, its luma, prior, its luma; the fifth is a buffer),
-    so only their weights are computed, on the half grid. `relit`: gain of the source. `longer`:
-    gain that makes up for turning. In [0, 1]: `colour`, how far colour turns with luma; `amount`,
-    what is taken from the prior; `missing`, where colour is the prior's.
+    Args:
+        bands: the octave of the photo in the new light, its luma, that of the prior, its luma, and
+            a buffer. The result is a weighted sum of the first four and overwrites the first.
+        around: what is known of each place.
+        relit: gain of the photo's structure.
+        turned: how far structure is turned towards the prior's.
+        longer: gain that makes up for contrast lost by turning.
+        colour: how far colour is turned as the luma is, in [0, 1].
+        amount: share that is taken from the prior, in [0, 1].
+        missing: how far the colour is the prior's, in [0, 1].
     """
     toned, lit, other, grey, spare = bands
     rest = (1 - amount) * longer
@@ -158,8 +182,9 @@ def _mixed(
 def _gains(
     evidence: Evidence, energy: Plane, around: Surroundings, sharpness: float
 ) -> tuple[Plane, Plane]:
-    """The gain of the toned source's contrast at each place, and the mean gain of the confirmed
-    structure around it. `energy`: of the toned source."""
+    """The gain (h, w) that brings the contrast of the photo in its new light to the prior's, as far
+    as `sharpness` in [0, 1] says; and its mean over structure around each place that both show.
+    `energy`: local mean square of the photo's structure in its new light."""
     local = np.sqrt(evidence.prior / np.maximum(energy, 1e-8))
     local = np.clip(local, *GAINS) ** np.float32(sharpness)
     weight = evidence.confirmed * np.minimum(evidence.photo, 1e-2)
@@ -173,20 +198,22 @@ def _gains(
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """How far structure is turned, planes (h, w)."""
+    """How far structure is turned towards the prior's, at each place. `share`: weight of the
+    prior's octave against the photo's, in [0, 1]. `scale`: factor on the prior's octave, by which
+    both have the same length."""
 
-    share: Plane  # weight of the prior's octave against the relit one
-    scale: Plane  # of the prior's octave, so that both have the same length
+    share: Plane
+    scale: Plane
 
 
 def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
-    """How far structure is turned towards the prior's, and the gain that restores its contrast.
+    """How far structure is turned towards the prior's, and the gain (h, w) that restores its
+    contrast.
 
-    In a window, photo and prior are vectors of equal length; the cosine of the angle between them
-    is their correlation. A weighted mean of both, with the weight sin a / (sin a + sin(angle - a))
-    for the prior, has the angle a to the photo. It is shorter by cos(angle / 2) / cos(angle / 2 -
-    a).
-    """
+    In a window, the structures of photo and prior are vectors; the cosine of the angle between them
+    is their correlation. The mean of two vectors of equal length has the angle a to the photo's if
+    the prior's has the weight sin(a) / (sin(a) + sin(angle - a)). It is shorter than both, so a
+    gain makes up for it. `energy`: local mean square of the photo's structure in its new light."""
     angle = np.arccos(evidence.correlation)
     most = np.minimum(rules.angle, angle)
     share = np.sin(most) / np.maximum(np.sin(most) + np.sin(angle - most), 1e-6)
@@ -201,27 +228,26 @@ def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tup
         choice = _chosen(evidence.correlation, rules.dial.beyond)
         share, longer = share + choice * (1 - share), 1 + (1 - choice) * (longer - 1)
         scale = scale ** (1 - choice)
-    return _Turn(*(np.asarray(x, np.float32) for x in (share, scale))), np.asarray(
-        longer, np.float32
-    )
+    planes = [np.asarray(x, np.float32) for x in (share, scale, longer)]
+    return _Turn(*planes[:2]), planes[2]
 
 
 def _chosen(correlation: Plane, beyond: float) -> Plane:
-    """Where the prior's structure replaces the photo's below the default fidelity, in [0, 1]: first
-    where they agree, last where they contradict each other. A mean of both would be a ghost."""
+    """Where the prior's structure replaces the photo's, in [0, 1], at a fidelity below the default.
+    As `beyond` rises from 0 to 1, first structures that agree are replaced, last those that
+    contradict each other. A mean of both would show each contour twice."""
     least = CHOICE[0] + (CHOICE[1] - CHOICE[0]) * beyond
     return rise(correlation, least, least + CHOSEN)
 
 
 def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: Rules) -> Plane:
-    """The share of the prior's octave, (h, w) in [0, 1], that is plausible and taken: the photo
-    shows nothing there, or too little to be amplified; coarser octaves agree; and what the prior
-    shows would not have been visible through the photo's noise or blur."""
+    """How much of the prior's octave is taken as plausible detail, (h, w) in [0, 1]. The photo must
+    show nothing there, or too little to be amplified; both must agree in coarser octaves; and what
+    the prior shows must be too weak to be visible through the photo's noise or blur."""
     expected = evidence.prior / max(rules.octave.gain, 1.0) ** 2
     noise, beyond = rules.octave.noise, rules.dial.beyond
-    visibility = rise(expected / (4 * noise), 0.5, 3.0) * rise(
-        expected / (4 * evidence.photo), 0.4, 1.5
-    )
+    visibility = rise(expected / (4 * noise), 0.5, 3.0)
+    visibility *= rise(expected / (4 * evidence.photo), 0.4, 1.5)
     faint = rise(np.sqrt(evidence.prior / np.maximum(GAINS[1] ** 2 * energy, 1e-9)), 0.6, 1.6)
     weak = (1 - evidence.signal) + evidence.signal * faint * rise(evidence.correlation, 0.1, 0.4)
     allowed = max(rules.sharpness, rules.octave.noisy) * rules.dial.plausible
@@ -233,9 +259,11 @@ def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: R
 def _chroma_agreement(
     toned: Float, theirs: Float, gain: Plane, contrast: Plane, evidence: Evidence
 ) -> tuple[Plane, Plane]:
-    """The energy of the difference in colour, (h, w), and how far colours agree, in [0, 1]: equal
-    luma does not confirm a thing of another colour. Uses every second pixel and row."""
-    own, its = (cv2.transform(_every_second(x), CHROMA) for x in (toned, theirs))
+    """The energy (mean square) of the difference in colour between photo and prior, (h, w), and how
+    far their colours agree, in [0, 1]. Two things may have the same luma, but another colour.
+
+    `gain` and `contrast` are the factors on photo and prior. Every second pixel and row is used."""
+    own, its = (cv2.transform(every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
         windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
     )
@@ -247,11 +275,11 @@ def _chroma_agreement(
 def _lost_colour(
     off: Plane, energy: Plane, gain: Plane, evidence: Evidence, rules: Rules
 ) -> Plane | np.float32:
-    """How far the photo's colour is lost to compression, in [0, 1]: brightening also amplified the
-    error of JPEG's colours, until it explains the difference in colour `off`.
+    """How far the photo's colour was lost to JPEG compression, in [0, 1]: fully if the error of
+    JPEG's colours, which brightening amplified, explains the difference in colour to the prior.
 
-    `energy`: of the toned source. Divided by that of the source it is the square of the gain.
-    """
+    `off`: energy (mean square) of that difference. `energy`: of the photo's structure in its new
+    light."""
     error = rules.explanation.compression
     if error == 0:
         return np.float32(0)
@@ -259,18 +287,10 @@ def _lost_colour(
     return rise(error**2 * raised / (off + 1e-8), *COLOUR_LOST) * np.float32(rules.dial.plausible)
 
 
-def _every_second(band: Float) -> Float:
-    """Every second pixel of every second row."""
-    height, width = band.shape[:2]
-    if height % 2 or width % 2:
-        return np.ascontiguousarray(band[::2, ::2])
-    size = (width // 2, height // 2)
-    return np.asarray(cv2.resize(band, size, interpolation=cv2.INTER_NEAREST), np.float32)
-
-
 def _amplitudes(evidence: Evidence, amount: Plane, gain: Plane, turned: Plane) -> Float:
-    """(h, w, 3): amplitude of the structure that is the photo's, that is the photo's with the
-    prior's contrast, and that is the prior's. `amount`, `turned`: shares in [0, 1]."""
+    """Strength of the structure at each place, (h, w, 3): of what is the photo's, the photo's with
+    the prior's contrast, and the prior's. `amount`: share taken from the prior. `turned`: how far
+    structure was turned towards the prior's, in [0, 1]."""
     amplitude = np.sqrt(evidence.prior) + 0.5 * np.sqrt(evidence.photo)
     moved = np.minimum(1, np.abs(np.log(gain)) / np.float32(np.log(1.3)))
     confirmed = (1 - amount) * evidence.confirmed * np.maximum(moved, turned)

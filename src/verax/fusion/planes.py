@@ -1,14 +1,14 @@
 """Planes at several sizes: bilateral grids of smooth fields, and octaves of detail.
 
-A bilateral grid, (LEVELS, gh, gw, channels) over luma, y and x, is a smooth field that can differ
-on the two sides of an edge of its guide picture but cannot create an edge. After Chen, Paris,
-Durand, "Real-time edge-aware image processing with the bilateral grid" (2007).
+A bilateral grid, an array (levels of luma, rows, columns, channels), is a smooth field that can
+differ on the two sides of an edge of its guide picture but cannot create an edge. After Chen,
+Paris, Durand, "Real-time edge-aware image processing with the bilateral grid" (2007).
 
 Octaves are the levels of a Laplacian pyramid (Burt, Adelson, "The Laplacian pyramid as a compact
 image code", 1983), each twice as coarse as the one before. Octave 0 holds detail of 1 to 2 px.
 Energies and correlations are computed in Gaussian windows on a grid of half the octave's
-resolution, the "half grid": they are smooth, so this loses nothing and takes a quarter of the time.
-"""
+resolution, the "half grid": they are smooth, so this loses nothing and takes a quarter of the
+time."""
 
 import math
 from collections.abc import Callable
@@ -39,12 +39,13 @@ def shrink(x: Float, size: tuple[int, int]) -> Float:
 
 
 def cells(plane: Plane) -> tuple[int, int]:
-    """(gw, gh), the cells of a bilateral grid over a plane."""
+    """The size of the bilateral grid of a plane: (columns, rows), one for every 4 px."""
     return -(-plane.shape[1] // CELL), -(-plane.shape[0] // CELL)
 
 
 def blur(x: Float, sigma: float) -> Float:
-    """Gaussian blur with reflected borders; wide ones are computed on a reduced copy."""
+    """Gaussian blur with reflected borders, `sigma` in px; a wide one is computed on a reduced
+    copy."""
     step = int(sigma / 3)
     if step < 2 or min(x.shape[:2]) < 4 * step:
         y = cv2.GaussianBlur(x, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
@@ -56,11 +57,11 @@ def blur(x: Float, sigma: float) -> Float:
 
 
 def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
-    """A bilateral grid (LEVELS, gh, gw, channels) of weighted means of `values` (h, w, channels) in
-    Gaussian windows of `sigma` working px.
+    """Local means of `values` (h, w, channels) over pixels of similar luma, as a bilateral grid, an
+    array (levels of luma, rows, columns, channels) with a cell for every 4 px.
 
-    `guide`: luma (h, w). `weight`: (h, w); the means tend to 0 where there is little of it.
-    """
+    `guide` (h, w): the luma of each pixel. `weight` (h, w): its weight; where there is little of
+    it, the means tend to 0. `sigma`: of the Gaussian windows, in px."""
     position = guide * (LEVELS - 1)
     sums = []
     for level in range(LEVELS):
@@ -73,7 +74,11 @@ def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
 
 
 def look_up(grid: Float, guide: Plane, rows: Rows | None = None) -> Float:
-    """The grid sampled, trilinear, at every pixel of a guide (H, W) in [0, 1]: (H, W, channels)."""
+    """The values of a bilateral grid (levels of luma, rows, columns, channels) at every pixel,
+    (H, W, channels), by trilinear interpolation.
+
+    `guide` (H, W): luma in [0, 1] of a picture. If it is a stripe of one, `rows` holds the stripe's
+    first row and the height of the whole picture."""
     levels, gh, gw, _ = grid.shape
     x, y = places((gw, gh), guide.shape, rows)
     position = np.clip(guide, 0, 1) * (levels - 1)
@@ -89,14 +94,18 @@ def look_up(grid: Float, guide: Plane, rows: Rows | None = None) -> Float:
 
 
 def look_up_plane(plane: Float, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
-    """A coarse plane sampled at every pixel of a picture, or of a stripe of it, bilinear."""
+    """A coarse plane at every pixel of a picture (H, W, ...) of this shape, by bilinear
+    interpolation. If that is a stripe, `rows` holds its first row and the height of the whole
+    picture."""
     x, y = places((plane.shape[1], plane.shape[0]), shape, rows)
     map_x, map_y = np.meshgrid(x, y)
     return np.asarray(cv2.remap(plane, map_x, map_y, cv2.INTER_LINEAR), np.float32)
 
 
 def places(size: tuple[int, int], shape: tuple[int, ...], rows: Rows | None) -> tuple[Float, Float]:
-    """Coordinates of a picture's (or a stripe's) columns and rows on a coarse (gw, gh) plane."""
+    """The x of each column and the y of each row of a picture of this shape, as positions on a
+    coarse plane of `size` (width, height). If the picture is a stripe of another, `rows` holds the
+    stripe's first row and the height of the whole picture."""
     first, height = rows or (0, shape[0])
     x = (np.arange(shape[1], dtype=np.float32) + 0.5) * (size[0] / shape[1]) - 0.5
     y = (np.arange(first, first + shape[0], dtype=np.float32) + 0.5) * (size[1] / height) - 0.5
@@ -108,13 +117,15 @@ WINDOW = 1.25  # sigma of the windows in half-grid px: 2.5 px of the octave
 
 
 def count(shape: tuple[int, ...]) -> int:
-    """The number of octaves of detail in a picture (H, W, ...); coarser structure is light."""
+    """The number of octaves (pyramid levels) that hold the detail of a picture (H, W, ...).
+    Whatever is coarser, from about 4 % of the long side on, counts as light."""
     fit = int(math.log2(max(1.0, min(shape[:2]) / 4)))
     return max(1, min(int(math.log2(max(shape[:2]) * COARSEST)) + 1, fit))
 
 
 def gaussians(picture: Float, octaves: int) -> list[Float]:
-    """The picture, and `octaves` smaller copies, each half the size of the one before."""
+    """A Gaussian pyramid: the picture and `octaves` copies, each half the size of the one
+    before."""
     copies = [picture]
     for _ in range(octaves):
         copies.append(np.asarray(cv2.pyrDown(copies[-1]), np.float32))
@@ -122,7 +133,8 @@ def gaussians(picture: Float, octaves: int) -> list[Float]:
 
 
 def enlarge(coarse: Float, shape: tuple[int, ...], room: Float | None = None) -> Float:
-    """A copy of half the size, enlarged to `shape` (H, W, ...); written into `room` if given."""
+    """A level of a Gaussian pyramid, enlarged to the `shape` (H, W, ...) of the next finer one;
+    written into `room` if given."""
     fine = cv2.pyrUp(coarse, room, dstsize=(shape[1], shape[0]))
     return np.asarray(fine, np.float32)
 
@@ -138,9 +150,19 @@ def halved(plane: Plane) -> Plane:
     return shrink(plane, size)
 
 
+def every_second(band: Float) -> Float:
+    """Every second pixel of every second row."""
+    height, width = band.shape[:2]
+    if height % 2 or width % 2:
+        return np.ascontiguousarray(band[::2, ::2])
+    size = (width // 2, height // 2)
+    return np.asarray(cv2.resize(band, size, interpolation=cv2.INTER_NEAREST), np.float32)
+
+
 def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
-    """The stripe `rows` of half-grid planes, enlarged to `shape` (H, W, ...). Rows outside the
-    stripe are used for interpolation, so that stripes join without a seam."""
+    """A stripe of a picture, enlarged from planes (h, w, ...) of half its size. `shape`: of the
+    stripe. `rows`: its first row, and the height of the whole picture. Interpolation reads rows
+    outside the stripe, so that stripes join without a seam."""
     first, last = rows[0] // 2, -(-(rows[0] + shape[0]) // 2)
     top, bottom = max(0, first - 1), min(halves.shape[0], last + 1)
     size = (shape[1], 2 * (bottom - top))
@@ -150,14 +172,14 @@ def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
 
 
 def windowed(plane: Plane, sigma: float = WINDOW) -> Plane:
-    """Means in Gaussian windows of a plane on the half grid."""
+    """Local means of a plane in Gaussian windows of `sigma` px."""
     return np.asarray(
         cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32
     )
 
 
 def resized(plane: Float, shape: tuple[int, ...]) -> Float:
-    """A smooth plane at another size (H, W, ...), bilinear."""
+    """A smooth plane at the size of `shape` (H, W, ...), by bilinear interpolation."""
     if plane.shape[:2] == tuple(shape[:2]):
         return plane
     size = (shape[1], shape[0])
@@ -165,7 +187,8 @@ def resized(plane: Float, shape: tuple[int, ...]) -> Float:
 
 
 def rise(x: Float, none: float, full: float) -> Float:
-    """Smooth step (Hermite): 0 up to `none`, 1 from `full`; decreasing where full < none."""
+    """Smooth step: 0 up to `none`, 1 from `full`, a Hermite curve between them. If `full` is less
+    than `none`, it falls."""
     t = np.clip((x - none) / np.float32(full - none), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
@@ -177,11 +200,15 @@ def by_tiles(
     *,
     rooms: int = 0,
 ) -> None:
-    """Process a picture (H, W, ...) tile by tile, two at a time, and write the results.
+    """Compute a picture (H, W, ...) tile by tile, two at a time.
 
-    `into` may be the picture itself: `work` reads at most MARGIN px around its tile, and a row of
-    tiles is written only after the next row was computed. `work` gets `rooms` reused buffers of the
-    size of a tile with margins: allocating new ones for each tile would take as long as the work.
+    Args:
+        work: computes a tile from its rows and columns and from the buffers.
+        shape: of the picture.
+        into: where the results are written. It may be the picture that `work` reads, up to 32 px
+            around its tile: a row of tiles is written only after the next one was computed.
+        rooms: number of buffers that `work` gets, each as large as a tile with its margins. They
+            are reused: to allocate new ones would take as long as the work.
     """
     rows, columns = (
         [slice(x, min(x + TILE, side)) for x in range(0, side, TILE)] for side in shape[:2]
@@ -213,7 +240,7 @@ def by_tiles(
 
 
 def around(part: Part, shape: tuple[int, ...]) -> Part:
-    """A tile of a picture (H, W, ...) with its margins."""
+    """The slices of a tile with a margin of 32 px around it, inside a picture (H, W, ...)."""
     rows, columns = (
         slice(max(0, x.start - MARGIN), min(side, x.stop + MARGIN))
         for x, side in zip(part, shape[:2], strict=True)
@@ -222,7 +249,7 @@ def around(part: Part, shape: tuple[int, ...]) -> Part:
 
 
 def within(part: Part, wider: Part) -> Part:
-    """The slices of a tile within the larger tile around it."""
+    """The slices of a tile relative to the larger tile around it, `wider`."""
     rows, columns = (
         slice(x.start - y.start, x.stop - y.start) for x, y in zip(part, wider, strict=True)
     )

@@ -41,14 +41,17 @@ OVERLAP = 32
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded network. `descriptor` is spandrel's, which pads its input and crops its output."""
+    """A network that spandrel loaded; to call it restores a photo.
+
+    `descriptor` is spandrel's object, which pads its input and crops its output. `architecture` is
+    the name of the network's architecture. `device` is "cuda" or "cpu"."""
 
     descriptor: Any
     architecture: str
     device: str
 
     def __call__(self, photo: Image) -> Image:
-        """The base (H, W, 3), computed tile by tile."""
+        """The base (H, W, 3) of a photo, computed tile by tile."""
         out = np.empty_like(photo)
         for outer, inner in tiles(*photo.shape[:2], tile=TILE, overlap=OVERLAP):
             part = self._run(photo[outer])
@@ -72,29 +75,31 @@ def load(path: Path) -> Checkpoint:
 
     Raises:
         MissingExtraError: spandrel or torch is not installed.
-        SettingsError: the file is no such checkpoint, or changes the size or the channels.
+        SettingsError: spandrel cannot read the file, or the network changes the size or the
+            channels of a picture.
     """
     try:
         import torch
 
         known = spandrel()
     except ImportError as exc:
-        raise missing_extra("a checkpoint as restorer", "checkpoint") from exc
+        raise missing_extra("a weights file as restorer", "checkpoint") from exc
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         descriptor = known.ModelLoader(device=device).load_from_file(path)
     except Exception as exc:  # spandrel, torch and safetensors each raise their own types
         raise SettingsError(
-            f"{path}: expected a checkpoint of `verax train` or weights that spandrel knows: {exc}"
+            f"{path}: expected a checkpoint of `verax train` or weights that spandrel knows; "
+            f"choose another file ({exc})"
         ) from exc
     name = str(descriptor.architecture.name)
     colour = descriptor.input_channels == descriptor.output_channels == 3
     restores = isinstance(descriptor, known.ImageModelDescriptor) and descriptor.scale == 1
     if not (restores and colour):
         raise SettingsError(
-            f"{path}: {name} enlarges {descriptor.scale} times from {descriptor.input_channels} "
-            f"to {descriptor.output_channels} channels; expected a network that turns RGB into RGB "
-            "of the same size: choose another file"
+            f"{path}: expected a network that turns RGB into RGB of the same size, got {name}, "
+            f"which enlarges {descriptor.scale} times and makes {descriptor.output_channels} "
+            f"channels of {descriptor.input_channels}: choose another file"
         )
     return Checkpoint(descriptor.eval(), name, device)
 
@@ -120,7 +125,7 @@ def spandrel() -> Any:  # noqa: ANN401  # a module
 
 @dataclass(frozen=True, slots=True)
 class TorchSession:
-    """A torch network with the interface of an ONNX Runtime session."""
+    """A torch network that is run like a session of ONNX Runtime."""
 
     net: Any
 
@@ -133,12 +138,12 @@ class TorchSession:
 
 @lru_cache(maxsize=2)
 def trained(path: Path) -> runtime.Network | None:
-    """The network with the averaged weights of a checkpoint of `verax train`; None for another
-    file."""
+    """The network in a checkpoint of `verax train`, with the averaged weights; None if the file is
+    no such checkpoint."""
     try:
         import torch
     except ImportError as exc:
-        raise missing_extra("a checkpoint as restorer", "checkpoint") from exc
+        raise missing_extra("a weights file as restorer", "checkpoint") from exc
     from verax.restorers import nafnet
 
     try:
@@ -154,8 +159,8 @@ def trained(path: Path) -> runtime.Network | None:
 
 
 def describe(path: Path) -> str:
-    """A short description of a weights file for people; raises SettingsError if no restorer is in
-    it."""
+    """What a weights file holds, in words, such as "tone network of `verax train`". Raises
+    SettingsError if the file holds no restorer."""
     if path.suffix == EXPORTED:
         return f"{runtime.open_network(path).kind} network of `verax export`"
     own = None if path.suffix == ".safetensors" else trained(path)
@@ -165,7 +170,7 @@ def describe(path: Path) -> str:
 
 
 def by_checkpoint(photo: Image, path: Path) -> Image:
-    """The base (H, W, 3) of a photo by the network in a checkpoint."""
+    """The base (H, W, 3) of a photo by the network in a checkpoint file."""
     own = None if path.suffix == ".safetensors" else trained(path)
     return load(path)(photo) if own is None else network.by_network(photo, own)
 
@@ -186,10 +191,11 @@ RESTORERS: dict[str, Callable[[Image], Image]] = {
 def restore(photo: Image, name: str = "none", *, faults: Faults | None = None) -> Image:
     """The base (H, W, 3): the photo restored without a prior.
 
-    `name` is a key of RESTORERS, or the path of a weights file with one of the suffixes WEIGHTS.
-    `faults` are the photo's, as `faults.diagnose` returned them; None: the embedded networks
-    diagnose the photo themselves. Raises InputError for another name.
-    """
+    `name` is "none", "auto_levels", "clahe", "dcp", "gamma", "guided_derain", "lime", "nlm" or
+    "network" (the embedded networks); or it is the path of a weights file that ends with .pth, .pt,
+    .safetensors, .ckpt or .onnx. Another name raises InputError. `faults`: what
+    `verax.restorers.faults.diagnose` returned for the photo; None: the embedded networks call it
+    themselves."""
     check_image(photo, name="photo")
     if name == EMBEDDED:
         return network.restore(photo, faults)

@@ -46,7 +46,7 @@ def expose(picture: Image, stops: float) -> Image:
 
 
 def check_exposure(stops: float) -> None:
-    """Raises InputError for an exposure beyond MOST_STOPS."""
+    """Raises InputError if `stops` is not within -4 to 4."""
     if not abs(stops) <= MOST_STOPS:
         raise InputError(
             f"exposure: expected a number of stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}"
@@ -72,18 +72,18 @@ def clahe(photo: Image) -> Image:
 
 
 def dcp(photo: Image) -> Image:
-    """Dehazing by the dark channel prior, transmission refined by a guided filter.
+    """Dehazing by the dark channel prior; the transmission is refined by a guided filter.
 
     He, Sun, Tang, "Single image haze removal using dark channel prior" (2009), with its values:
     patch 15 (scaled with the picture), omega 0.95, floor of the transmission 0.1; refinement by
-    "Guided image filtering" (2013), radius 60, eps 1e-3 on the grey photo.
-    """
+    "Guided image filtering" (2013), radius 60, eps 1e-3 on the grey photo."""
     airlight, transmission = dark_channel_veil(photo)
     return clipped((photo - airlight) / transmission[..., None] + airlight)
 
 
 def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
-    """The airlight (3,) and the transmission (H, W), at least 0.1, that `dcp` estimates."""
+    """What the dark channel prior estimates of haze: the airlight (3,) and the transmission (H, W),
+    at least 0.1."""
     scale = max(photo.shape[:2]) / 600
     patch = max(3, round(15 * scale))
     dark = dark_channel(photo, patch)
@@ -96,12 +96,12 @@ def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
 
 
 def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE) -> Float:
-    """The tone network's colour transform (6, h, w), averaged with that of the dark channel prior.
+    """The tone network's colour transform, averaged with the one that the dark channel prior gives.
 
-    `small` is the thumbnail, `share` the weight of the dark channel prior. Of uncertain haze the
-    network removes too little and the dark channel prior too much, so that their errors cancel. Of
-    certain haze the network alone is better.
-    """
+    A transform (6, h, w) holds the log of a gain, and an offset, for each channel. `small` is the
+    thumbnail of the photo, `share` the weight of the dark channel prior. If haze is uncertain, the
+    network removes too little and the dark channel prior too much, so that their errors cancel. If
+    haze is certain, the network alone is better."""
     airlight, transmission = dark_channel_veil(small)
     gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     mixed = np.empty_like(transform)
@@ -112,10 +112,10 @@ def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE
 
 
 def with_grey_world(transform: Float, small: Image) -> Float:
-    """The tone network's colour transform (6, h, w), averaged with that of the grey-world
-    assumption, which restores red; `small` is the thumbnail.
-
-    Buchsbaum, "A spatial processor model for object colour perception" (1980)."""
+    """The tone network's colour transform, averaged with the one that makes the mean of the
+    thumbnail `small` greyer, which restores red (grey-world assumption: Buchsbaum, "A spatial
+    processor model for object colour perception", 1980). A transform (6, h, w) holds the log of a
+    gain, and an offset, for each channel."""
     mean = np.maximum(small.mean((0, 1)), 0.02)
     gain = np.minimum((mean.mean() / mean) ** GREYNESS, 2.5).astype(np.float32)[:, None, None]
     mixed = 0.5 * transform
@@ -125,7 +125,7 @@ def with_grey_world(transform: Float, small: Image) -> Float:
 
 def up_to_grey(transform: Float, small: Image) -> Float:
     """The colour transform (6, h, w), limited so that no bluish or grey place of the thumbnail
-    turns reddish: such a place is blue itself, not lit by blue light."""
+    `small` turns reddish: such a place is blue itself, not lit by blue light."""
     before = cv2.resize(small, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     after = np.moveaxis(before, 2, 0) * np.exp(transform[:3]) + transform[3:]
     most = np.maximum(after[1:].max(0), before[..., 0])
@@ -138,13 +138,15 @@ def up_to_grey(transform: Float, small: Image) -> Float:
 
 
 def dark_channel(picture: Image, patch: int) -> Plane:
-    """The dark channel (H, W): the minimum over the channels and a square of `patch` px."""
+    """The dark channel (H, W): the minimum over the channels and over a square of `patch` px a
+    side."""
     return np.asarray(cv2.erode(picture.min(2), np.ones((patch, patch), np.uint8)), np.float32)
 
 
 def least_value(photo: Image) -> float:
-    """The least value of all channels, but for one pixel in 100,000; of about a million pixels of a
-    large photo. Haze, which adds light everywhere, raises it above 0."""
+    """The least value of any channel in a photo, without the darkest pixel in 100,000. Haze, which
+    adds light everywhere, raises it above 0. In a large photo about a million pixels are looked
+    at."""
     step = max(1, round((photo.shape[0] * photo.shape[1] / 1e6) ** 0.5))
     lowest = photo[::step, ::step].min(2).ravel()
     rank = lowest.size // 100_000
@@ -152,11 +154,10 @@ def least_value(photo: Image) -> float:
 
 
 def nowhere_black(photo: Image, small: Image, severity: float) -> float:
-    """The certainty of a thin veil in a room: white is white, but nothing is black.
+    """The certainty, in [0, 1], of thin haze in a room: white is white, but nothing is black.
 
-    `small` is the thumbnail, `severity` that of haze by the tone network. Of 1,508 clean photos it
-    names four where no JPEG blocks are visible (docs/log.md).
-    """
+    `small` is the thumbnail of the photo, `severity` that of haze by the tone network, in [0, 1].
+    Of 1,508 clean photos, four without visible JPEG blocks are taken for hazy (docs/log.md)."""
     certainty = ramp(severity, *SLIGHT)
     if certainty == 0:
         return 0.0
@@ -183,9 +184,8 @@ def lime(photo: Image) -> Image:
 def nlm(photo: Image) -> Image:
     """Non-local means, its strength set by the photo's noise.
 
-    Buades, Coll, Morel, "A non-local algorithm for image denoising" (2005); noise deviation from
-    the median response to the mask of Immerkaer, "Fast noise variance estimation" (1996).
-    """
+    Buades, Coll, Morel, "A non-local algorithm for image denoising" (2005). The noise is the median
+    response to the mask of Immerkaer, "Fast noise variance estimation" (1996)."""
     sigma = np.median(noise_response(photo)) * (255 / 0.6745)
     strength = float(0.9 * sigma)
     if strength < 0.5:
@@ -216,7 +216,7 @@ def guided_derain(photo: Image) -> Image:
 
 
 def line(length: int, degrees: float) -> NDArray[np.uint8]:
-    """A structuring element (length, length): a line through its centre; 90 degrees is upright."""
+    """A structuring element (length, length): a line through its centre, upright at 90 degrees."""
     centre = length // 2
     dx = round(centre * np.cos(np.deg2rad(degrees)))
     dy = round(centre * np.sin(np.deg2rad(degrees)))

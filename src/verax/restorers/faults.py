@@ -2,8 +2,7 @@
 
 The tone and rain networks detect haze, darkness and rain; noise, JPEG blocks and missing colour are
 measured directly. A classifier (judge.onnx) detects snow, drops, blur and water from these results
-and the photo, and can reject haze. A large photo is judged by a thumbnail and a few parts.
-"""
+and the photo, and can reject haze. A large photo is judged by a thumbnail and a few parts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -25,16 +24,13 @@ KINDS = (
     "lowlight", "rain", "snow", "raindrop", "underwater", "haze", "motion_blur", "noise",
     "defocus_blur", "jpeg", "grey",
 )  # fmt: skip
-MENDS = {
-    "dehaze": "haze", "lowlight": "lowlight", "derain": "rain", "desnow": "snow",
-    "raindrop": "raindrop", "denoise": "noise", "jpeg": "jpeg", "underwater": "underwater",
-}  # fmt: skip
 TASKS = {
     "haze": "dehaze", "lowlight": "lowlight", "rain": "derain", "snow": "desnow",
     "raindrop": "raindrop", "noise": "denoise", "defocus_blur": "defocus_deblur",
     "motion_blur": "motion_deblur", "jpeg": "jpeg", "underwater": "underwater",
     "grey": "old_photo",
 }  # fmt: skip
+MENDS = {task: kind for kind, task in TASKS.items() if "deblur" not in task and kind != "grey"}
 SURE = 0.5  # least certainty at which a fault is named
 Ramp = tuple[float, float]
 # A pair of values is a ramp: certainty 0 at the first, 1 at the second; at most one in a hundred
@@ -97,7 +93,7 @@ GREY = 0.01  # largest colour of a black-and-white photo
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of a photo: its severity and how certain it is, both in [0, 1]."""
+    """One fault: its `kind`, such as "haze", how severe and how certain it is, both in [0, 1]."""
 
     kind: str
     severity: float
@@ -109,9 +105,9 @@ class Faults:
     """The faults of a photo.
 
     Attributes:
-        entries: one Fault per kind of KINDS, in that order.
-        measures: the plain measurements behind them: noise in levels of 255, blur in px, ...
-        transform: the tone network's colour transform (6, h, w), a by-product of the diagnosis.
+        entries: one Fault for each kind, present or not; first the kinds that hide the scene most.
+        measures: measurements of noise, blur, JPEG blocks and colour.
+        transform: the tone network's colour transform (6, h, w): log of three gains, three offsets.
         named: the kind that the user named, "" if none.
     """
 
@@ -124,22 +120,22 @@ class Faults:
         return choose({fault.kind: fault for fault in self.entries}, kind, kind="fault")
 
     def __iter__(self) -> Iterator[Fault]:
-        """The faults that are certain, in the order of KINDS."""
+        """The faults with a certainty of at least 0.5, first those that hide the scene most."""
         return (fault for fault in self.entries if fault.certainty >= SURE)
 
     def believing(self, task: str) -> "Faults":
-        """These faults, with full certainty for the fault that the user's task mends."""
+        """The same faults, but with certainty 1 for the one that the user's `task` removes."""
         kind = MENDS.get(task, "")
         entries = tuple(replace(f, certainty=1.0) if f.kind == kind else f for f in self.entries)
         return replace(self, entries=entries, named=kind)
 
     def words(self) -> str:
-        """One line for people: "haze 0.4 (certainty 0.9)", or "no fault"."""
+        """One line for people, such as "haze 0.40 (certainty 0.90)", or "no fault"."""
         named = [f"{f.kind} {f.severity:.2f} (certainty {f.certainty:.2f})" for f in self]
         return ", ".join(named) or "no fault"
 
     def record(self) -> dict[str, Any]:
-        """As JSON: severity and certainty per kind, and the measurements."""
+        """As a JSON object: severity and certainty of each kind, and the measurements."""
         kinds = {
             f.kind: {"severity": round(f.severity, 3), "certainty": round(f.certainty, 3)}
             for f in self.entries
@@ -186,8 +182,10 @@ def diagnose(photo: Image) -> Faults:
 def clues(
     photo: Image, small: Image, answers: runtime.Floats, measures: Measures
 ) -> dict[str, runtime.Floats]:
-    """Inputs of the classifier: `facts` (1, n), that is texture of five parts and of the thumbnail,
-    features and severities of the tone network, measures; the parts (5, 3, h, w); the thumbnail."""
+    """The inputs of the classifier of faults, by name. `facts` (1, n): texture of five parts of the
+    photo and of its thumbnail `small`; `answers`, the features and severities of the tone network;
+    and `measures`. `parts` (5, 3, h, w): those parts. `whole` (1, 3, h, w): the thumbnail,
+    halved."""
     size = [max(side // 2, NARROW) for side in small.shape[1::-1]]
     far = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
     parts = [runtime.part_at(photo, CLOSE, place) for place in NEAR]
@@ -201,13 +199,15 @@ def clues(
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
-    """The task of the prompt catalog for the first certain fault, an estimate; else "restore"."""
+    """The task of the prompt catalog for a photo's first certain fault, or "restore" if none is."""
     suffers = faults or diagnose(photo)
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
 
 def _haze(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
-    """Certainty of a veil: it lifts the darkest places and covers some structure."""
+    """The certainty of haze: it lifts the darkest places of the thumbnail `small` and covers
+    structure. `transform`, `severity`: the tone network's. `limits`: log-odds of thin haze for
+    certainty 0, 1."""
     if severity < FAINTEST:
         return 0.0
     darkest = float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
@@ -218,7 +218,7 @@ def _haze(small: Image, transform: runtime.Floats, severity: float, limits: Ramp
 
 
 def _thin(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
-    """Certainty of a thin veil: it covers a scene with depth, so contrast varies."""
+    """The certainty of thin haze in a thumbnail: over a scene with depth, its contrast varies."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6.0))
@@ -239,12 +239,11 @@ def _thin(small: Image, transform: runtime.Floats, severity: float, limits: Ramp
 
 
 def _dark(severity: float, measures: Measures) -> tuple[float, float]:
-    """Severity and certainty of darkness.
+    """Severity and certainty of darkness, in [0, 1]. `severity`: the estimate of the tone network.
 
-    Signs: the network says so; no light anywhere; dark nearly everywhere; or a little of all three.
-    Not dark are photos exposed for their lights, a few bright things on black, and photos whose
-    black was lifted on purpose.
-    """
+    Signs: a high estimate; no light anywhere; dark nearly everywhere; or a little of all three. Not
+    dark are photos exposed for their lights, a few bright things on black, and photos whose black
+    was lifted on purpose."""
     bright, brightest = measures.lights
     if measures.light > BLACK:
         plain = ramp(measures.light, *DIM) * ramp(bright, *LIGHTS) * ramp(severity, *HARDLY)
@@ -260,15 +259,15 @@ def _dark(severity: float, measures: Measures) -> tuple[float, float]:
 
 
 def _faded(measures: Measures) -> float:
-    """Certainty that the darkest places of a photo were lifted to one grey; underexposed photos are
-    black there."""
+    """The certainty that the black of a photo was lifted to grey on purpose."""
     black, dark = (max(shadow, 1e-3) for shadow in measures.shadows)
     lifted = ramp(dark, *FADED) * ramp(dark / max(measures.light, 1e-3), *DIMMED)
     return lifted * ramp(dark / black, *FLAT) * ramp(measures.lights[0] / dark, *BOLD)
 
 
 def _rain(photo: Image, light: float) -> tuple[float, float]:
-    """Severity and certainty of rain: streaks at the centre and near the corners, not on white."""
+    """Severity and certainty of rain, in [0, 1]: streaks at the centre and near the corners. None
+    can be seen on white; `light` is the median luma."""
     centre, change = runtime.look_at(photo, "rain")
     severity = centre["rain"]
     if severity < SUSPECT:
@@ -279,19 +278,20 @@ def _rain(photo: Image, light: float) -> tuple[float, float]:
 
 
 def _streaks(layer: Plane) -> float:
-    """Certainty that the layer to be removed (H, W) is rain: it only adds light, along lines."""
+    """The certainty that a layer to remove, (H, W), is rain: it only adds light, along lines."""
     positive = float(layer.sum()) / max(float(np.abs(layer).sum()), 1e-6)
     return ramp(positive, *BRIGHTENS) * ramp(anisotropy(layer), *ALIGNED)
 
 
 def green_cast(measures: Measures) -> float:
-    """Certainty of the green cast of water, which the networks remove."""
+    """The certainty, in [0, 1], of the green cast of water, which the networks remove."""
     return ramp(measures.cast[0], *GREEN)
 
 
 def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
-    """Severity and certainty of water: red is missing but not green, unlike in a blue sky, and it
-    is not as yellow as leaves; `odds` are the classifier's."""
+    """Severity and certainty of water, in [0, 1]: unlike in a blue sky, red is missing but not
+    green, and leaves are yellower. `severity`: the tone network's. `odds`: log-odds of the
+    classifier."""
     cast = green_cast(measures) * ramp(measures.red, *RED)
     watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
     plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))

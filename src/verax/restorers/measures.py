@@ -35,22 +35,24 @@ Values = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """The measurements.
+    """The measurements of a photo. "Levels" are pixel values from 0 to 255.
 
     Attributes:
-        sigma: standard deviation of the noise, levels of 255, mean over the channels.
-        grain: fine noise of the photo at half its size, levels of 255; JPEG leaves that.
-        blocking: mean step across the 8 px grid of JPEG less that elsewhere, levels of 255.
-        on_grid: the same in standard deviations over the other seven positions of the grid.
+        sigma: standard deviation of the noise in levels, mean over the channels.
+        grain: the same for fine noise at half the photo's size, which JPEG does not remove.
+        blocking: mean step of luma at the borders of JPEG's 8 px blocks, less that elsewhere, in
+            levels.
+        on_grid: the same, divided by the standard deviation of steps at other positions in a block.
         blur: sigma of the Gaussian blur of the steepest edges, px; 0.5 to 1 in a sharp photo.
-        anisotropy: gradient energy along the strongest direction over that across it, 1 = round.
+        anisotropy: gradient energy in the strongest direction over that across it; 1 if all are
+            alike.
         light: median luma, in [0, 1].
-        shadows: 0.1th and 1st percentile of the largest channel.
-        lights: 95th and 99th percentile of the same.
+        shadows: 0.1 % and 1 % quantile of the largest channel of each pixel.
+        lights: 95 % and 99 % quantile of the same.
         colour: mean difference between the largest and the smallest channel, as a share of the
             largest, in [0, 1].
-        red: mean red over the larger of mean green and mean blue.
-        cast: mean a* and b* of CIELAB: below 0 greener, or bluer, than grey.
+        red: mean red divided by the larger of mean green and mean blue.
+        cast: mean a* and b* of CIELAB; below 0: greener than grey, and bluer than grey.
     """
 
     sigma: float
@@ -71,7 +73,7 @@ class Measures:
         return {name: np.round(value, 3).tolist() for name, value in asdict(self).items()}
 
     def facts(self) -> Values:
-        """Inputs (13,) of the fault classifier, on similar scales."""
+        """The measurements, brought to similar scales: 13 inputs of the classifier of faults."""
         logs = (
             self.sigma + 0.3, self.grain + 0.3, max(self.blocking + 0.3, 0.1),
             max(self.on_grid + 1.5, 0.1), self.blur + 0.3, self.anisotropy,
@@ -92,6 +94,8 @@ def measure(photo: Image) -> Measures:
     colours = small.reshape(-1, 3)
     _, green, yellow, _ = cv2.mean(cv2.cvtColor(small, cv2.COLOR_RGB2LAB))
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    red, *others = map(float, colours.mean(axis=0))
+    softer = [cv2.GaussianBlur(grey, (0, 0), 1.0) for grey in greys]
     quantiles = np.percentile(colours.max(1), (0.1, 1, 95, 99))
     black, dark, bright, brightest = map(float, quantiles)
     return Measures(
@@ -100,25 +104,26 @@ def measure(photo: Image) -> Measures:
         blocking=float(blocking),
         on_grid=float(on_grid),
         blur=_blur(fine / max(coarse, 1e-6)),
-        anisotropy=float(np.median([anisotropy(_softer(grey)) for grey in greys])),
+        anisotropy=float(np.median([anisotropy(plane) for plane in softer])),
         light=float(np.median(luma)),
         shadows=(black, dark),
         lights=(bright, brightest),
         colour=float(1 - colours.min(1).sum() / max(float(colours.max(1).sum()), 1e-6)),
-        red=_red_share(colours.mean(axis=0)),
+        red=red / max(*others, 1e-6),
         cast=(float(green), float(yellow)),
     )
 
 
 def extremes(picture: Image) -> float:
-    """The share of a picture that is black or white."""
+    """The share of a picture's pixels that are black or white."""
     luma = picture.mean(2)
     return float(np.mean((luma < 2 / 255) | (luma > 253 / 255)))
 
 
 def texture(part: Image) -> Values:
-    """Statistics (90,) of a part (h, w, 3): its light, five bands of fine structure, the slopes of
-    eight directions. Flakes and drops skew a band; motion blur removes slopes of one direction."""
+    """Statistics (90,) of a part of a photo, (h, w, 3): its light, five bands of fine structure,
+    the slopes of eight directions. Flakes and drops skew a band; motion blur removes slopes of one
+    direction."""
     luma, high, low = part @ LUMA, part.max(2), part.min(2)
     colour = high - low
     light = [luma.mean(), luma.std(), low.mean(), colour.mean()]
@@ -136,7 +141,7 @@ def texture(part: Image) -> Values:
 
 def _band(band: Plane, colour: Plane, around: Plane) -> list[float]:
     """Statistics of one band of fine structure: strength, skewness, tails, spread over the part,
-    direction, and correlation with `colour` and with the light `around`."""
+    direction, and correlation with the same band of colour and with the light around each pixel."""
     deviation, of_colour = float(band.std()) + 1e-4, float(colour.std()) + 1e-4
     z = band / deviation
     square = z * z
@@ -161,8 +166,8 @@ def _band(band: Plane, colour: Plane, around: Plane) -> list[float]:
 
 
 def _directions(fine: Plane, coarse: Plane) -> list[float]:
-    """Log ratios of fine to coarse slopes, over all directions: least, most, their difference, that
-    of the two least, mean."""
+    """How steep fine slopes are against coarse ones, as log ratios over eight directions: the
+    least, the largest, their difference, the difference of the two least, the mean."""
     fine_x, fine_y, coarse_x, coarse_y = (*_slopes(fine), *_slopes(coarse))
     ratios = []
     for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
@@ -175,12 +180,12 @@ def _directions(fine: Plane, coarse: Plane) -> list[float]:
 
 
 def noise(parts: list[Image]) -> float:
-    """Deviation of the noise in levels of 255, mean over the channels.
+    """Standard deviation of the noise in levels of 255, mean over the channels.
 
-    The mask of Immerkaer, "Fast noise variance estimation" (1996), in blocks, of which the lowest
-    tenth counts, so that texture does not. Where that shows noise, the deviation from a plane in
-    the smoothest blocks counts as well, since cameras smooth noise and make it coarse.
-    """
+    The mask of Immerkaer, "Fast noise variance estimation" (1996), is applied in blocks, of which
+    the lowest tenth counts, so that texture does not. If that shows noise, the deviation of the
+    smoothest blocks from a fitted plane counts as well, since cameras smooth noise and make it
+    coarse."""
     fine = _quiet([_fine_noise(part) for part in parts], QUIET) * UNBIASED
     if fine < GRAINY:
         return fine
@@ -189,8 +194,9 @@ def noise(parts: list[Image]) -> float:
 
 
 def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
-    """The quantile of deviations over blocks, in levels of 255. If there are enough, only of blocks
-    away from black and white, where noise is clipped."""
+    """The quantile of deviations over blocks, in levels of 255. `places`: for each tile, deviations
+    and means of its blocks. Blocks near black and white, where noise is clipped, count only if the
+    photo has hardly any others."""
     deviation, mean = (np.concatenate(values) for values in zip(*places, strict=True))
     away = np.abs(mean - 0.5) < AWAY
     samples = deviation[away] if away.mean() > ENOUGH else deviation
@@ -198,7 +204,7 @@ def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
 
 
 def _fine_noise(part: Image) -> tuple[Values, Values]:
-    """Noise deviation and mean per block."""
+    """For each block of 8 px, the standard deviation of its fine noise, and its mean value."""
     size = (max(1, part.shape[1] // BLOCK), max(1, part.shape[0] // BLOCK))
     high, mean = (
         cv2.resize(picture, size, interpolation=cv2.INTER_AREA).reshape(-1, 3).mean(1)
@@ -213,7 +219,8 @@ def _half(part: Image) -> Image:
 
 
 def _roughness(part: Image) -> tuple[Values, Values]:
-    """Deviation from a plane, mean over the channels, and mean per block."""
+    """For each block of 8 px, its deviation from a fitted plane, mean over channels, and its mean
+    value."""
     height, width = (side // BLOCK * BLOCK for side in part.shape[:2])
     blocks = part[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3)
     flat = blocks.transpose(0, 2, 4, 1, 3).reshape(-1, 3, BLOCK * BLOCK)
@@ -225,8 +232,9 @@ def _roughness(part: Image) -> tuple[Values, Values]:
 
 
 def _steps(grey: Plane) -> tuple[float, float]:
-    """Mean step across the 8 px grid at its best offset, and the same in standard deviations over
-    other offsets; the smaller of rows and columns, since a texture may repeat in one direction."""
+    """Mean step of luma at the borders of JPEG's 8 px blocks, less that elsewhere, in levels of
+    255; and the same in standard deviations of the steps elsewhere. The smaller of rows and columns
+    counts, since a texture may repeat in one direction."""
     return min(_steps_along(grey), _steps_along(grey.T))
 
 
@@ -244,8 +252,9 @@ def _steps_along(grey: Plane) -> tuple[float, float]:
 
 
 def _blur(steepness: float) -> float:
-    """The sigma of the blur whose edges have gradients of this ratio at the two scales: a step
-    blurred by b and then s has a gradient proportional to 1 / sqrt(b**2 + s**2)."""
+    """The sigma, in px, of a photo's blur. `steepness`: its steepest gradient after a blur of 0.7
+    px over that after 3 px. An edge blurred by b, then s, has a gradient that goes as 1 / sqrt(b**2
+    + s**2)."""
     ratio = steepness * steepness
     if ratio <= 1:
         return WIDEST_BLUR
@@ -260,12 +269,9 @@ def _steepest(greys: list[Plane], sigma_px: float) -> float:
     return float(np.percentile(np.concatenate(slopes), STEEPEST))
 
 
-def _softer(grey: Plane) -> Plane:
-    return np.asarray(cv2.GaussianBlur(grey, (0, 0), 1.0), np.float32)
-
-
 def anisotropy(plane: Plane) -> float:
-    """Ratio of the eigenvalues of the mean structure tensor."""
+    """How directed a plane's gradients are: larger over smaller eigenvalue of its mean structure
+    tensor, 1 if they have no main direction."""
     dx, dy = _slopes(plane)
     cross = float((dx * dy).mean())
     tensor = np.array([[float((dx * dx).mean()), cross], [cross, float((dy * dy).mean())]])
@@ -278,10 +284,6 @@ def _slopes(plane: Plane) -> tuple[Plane, Plane]:
     return np.asarray(dx, np.float32), np.asarray(dy, np.float32)
 
 
-def _red_share(colour: NDArray[np.floating[Any]]) -> float:
-    return float(colour[0]) / max(float(colour[1]), float(colour[2]), 1e-6)
-
-
 def _small(photo: Image) -> Image:
     scale = SMALL_PX / max(photo.shape[:2])
     size = (max(1, round(side * scale)) for side in photo.shape[1::-1])
@@ -289,7 +291,7 @@ def _small(photo: Image) -> Image:
 
 
 def parts_of(photo: Image) -> list[Image]:
-    """The photo itself if it is small, else evenly spread tiles of it."""
+    """The photo itself if it is small, else nine evenly spread tiles of 256 px a side."""
     height, width = photo.shape[:2]
     if height * width <= (GRID * TILE) ** 2 or min(height, width) < TILE:
         return [photo]

@@ -24,7 +24,7 @@ VEIL_PLANES = 9  # log gain, offset and colour of the veil, for each channel
 
 
 class PixelNorm(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """Normalises each pixel over its channels, so that other pixels have no influence."""
+    """Normalises each pixel over its channels, without influence of other pixels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -38,7 +38,8 @@ class PixelNorm(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 class GatedBlock(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """x + scale * conv(gate(conv(norm(x)))); the gate multiplies two halves of the channels."""
+    """x + scale * conv(gate(conv(norm(x)))); the gate multiplies one half of the channels by the
+    sigmoid of the other half."""
 
     def __init__(self, width: int, *, normed: bool) -> None:
         super().__init__()
@@ -52,8 +53,11 @@ class GatedBlock(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 class GatedUNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """A U-Net: `encode` gives the features of the coarsest scale and the skips of the others,
-    `decode` the features (B, widths[0], H / unshuffle, W / unshuffle)."""
+    """A U-Net of gated blocks on pixel-unshuffled input.
+
+    `encode` takes (B, inputs, H, W) and returns the features of the coarsest scale and a list of
+    the features of the finer scales (skips). `decode` takes both and returns features (B,
+    widths[0], H / unshuffle, W / unshuffle)."""
 
     def __init__(self, inputs: int, shape: Shape) -> None:
         super().__init__()
@@ -85,15 +89,16 @@ class GatedUNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """From a thumbnail of the whole photo (B, 3, h, w), its colour transform and degradation.
+    """Estimates, from a thumbnail (B, 3, h, w) of the whole photo, how to correct its colours.
 
-    The network estimates the gain exp(g), the offset o and the colour A of a veil of haze:
-    out = A + (photo - A) * exp(g) + o. With zero g and o this is the identity for every A.
+    It estimates the log gain g, the offset o and the colour A of a veil of haze: out = A + (photo -
+    A) * exp(g) + o. With zero g and o nothing changes, whatever A is.
 
     Returns:
-        transform (B, 6, h/2, w/2): natural log of a gain, and an offset, for each channel. Both are
-            scaled by the estimated severity, so that undegraded photos keep their tone.
-        severity (B, 10): estimated severity of each of TASKS, 0 if absent.
+        transform (B, 6, h/2, w/2): natural log of a gain, and an offset, for each channel. They are
+            weaker if the estimated severity is low, so that undegraded photos keep their tone.
+        severity (B, 10): in [0, 1], of haze, rain, snow, darkness, noise, JPEG blocks, motion blur,
+            defocus blur, water and drops on the lens.
     """
 
     def __init__(self, shape: Shape = TONE) -> None:
@@ -130,10 +135,10 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 def _extremes(thumbnail: Tensor) -> Tensor:
-    """(B, 2, h, w) in [-1, 1]: local minimum and maximum over channels and neighbours.
+    """Local minimum and maximum of a thumbnail over channels and neighbours: (B, 2, h, w) in
+    [-1, 1].
 
-    A veil raises the minimum (the dark channel prior: He, Sun and Tang, CVPR 2009).
-    """
+    Haze raises the minimum (the dark channel prior: He, Sun and Tang, CVPR 2009)."""
     both = torch.cat([-thumbnail.amin(1, keepdim=True), thumbnail.amax(1, keepdim=True)], 1)
     nearby = F.max_pool2d(F.max_pool2d(both, 2), 3, stride=1, padding=1)
     dark, bright = F.interpolate(nearby, scale_factor=2.0, mode="nearest").chunk(2, 1)
@@ -143,12 +148,14 @@ def _extremes(thumbnail: Tensor) -> Tensor:
 class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Removes what hides structure: rain, snow, noise, JPEG blocks, blur.
 
-    Input (B, 12, H, W): photo, toned photo, and six planes for a prior, which are always zero.
+    Its input (B, 12, H, W) is the photo, the photo after the tone network, and six planes for a
+    prior, which are always zero.
 
     Returns:
-        residual (B, 3, H, W): to be added to the toned photo.
+        residual (B, 3, H, W): to be added to the photo after the tone network.
         gates (B, 2, H, W): in [0, 1]; not used.
-        severity (B, 10): estimated severity of each of TASKS, the mean of local estimates.
+        severity (B, 10): in [0, 1], of haze, rain, snow, darkness, noise, JPEG blocks, motion blur,
+            defocus blur, water and drops on the lens.
     """
 
     def __init__(self, shape: Shape = DETAIL) -> None:
@@ -168,7 +175,9 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 def toned(photo: Tensor, transform: Tensor) -> Tensor:
-    """The photos (B, 3, H, W) after their colour transforms (B, 6, h, w), not clipped to [0, 1]."""
+    """The photos (B, 3, H, W) after their colour transforms, not clipped to [0, 1]. `transform`
+    (B, 6, h, w): natural log of a gain, and an offset, for each channel; enlarged to the photos'
+    size."""
     full = F.interpolate(transform, photo.shape[2:], mode="bilinear", align_corners=False)
     return photo * torch.exp(full[:, :3]) + full[:, 3:]
 
@@ -178,6 +187,6 @@ def _blocks(width: int, count: int, shape: Shape) -> nn.Sequential:
 
 
 def start_small(layer: nn.Conv2d | nn.Linear) -> None:
-    """Set weights close to 0, so that a new network hardly changes its input."""
+    """Set a layer's weights close to 0, so that a new network hardly changes its input."""
     nn.init.normal_(layer.weight, std=1e-3)
     nn.init.zeros_(layer.bias)

@@ -1,8 +1,7 @@
 """The base by the embedded networks: they remove rain, then correct light and colour, then detail.
 
 `restore` does all of it. For fusion, `structure` and `lit` give structure and light separately.
-Only faults that were diagnosed are treated.
-"""
+Only faults that were diagnosed are treated."""
 
 import cv2
 import numpy as np
@@ -50,10 +49,7 @@ CLIPPED = 0.04  # largest share of the photo that a transform may turn black or 
 EXPOSED = 0.48  # median over undegraded training photos of their mean brightness
 OWN = 0.5  # weight, in logarithms, of the brightness that the experts chose against EXPOSED
 GAINS = (0.6, 2.5)  # least and largest factor on the brightness that the experts chose
-LAMP, LAMPS = (
-    0.5,
-    (0.0045, 0.008),
-)  # value of a light, and share of the photo; dark rooms have 0.004
+LAMP, LAMPS = 0.5, (0.0045, 0.008)  # value of a light; share of the photo, 0.004 in dark rooms
 SPECKS = (0.0005, 0.002)  # share of lights in a black photo; with none it is just too dark
 BLACK, BLACKISH, ALL_BLACK = 0.04, (0.25, 0.55), (0.75, 0.85)  # value of black, and shares of it
 KEPT = 0.45  # share of its darkness that a night scene keeps
@@ -65,8 +61,8 @@ WET = 0.6  # least severity of a fault of light or colour that is treated in a r
 def restore(photo: Image, faults: Faults | None = None) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior.
 
-    `faults` comes from `diagnose`, possibly changed by the user's task; None: it is called here.
-    """
+    `faults`: what `diagnose` found, possibly changed by the user's task; None: it is called
+    here."""
     suffers = faults or diagnose(photo)
     if suffers["rain"].certainty < SURE:
         return treated(photo, light(photo, suffers), suffers)
@@ -79,8 +75,8 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
 
 
 def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo after its colour transform (6, h, w) and repair. If the result is not `sound`, the
-    transform is halved, then left out."""
+    """The photo after its colour transform (6, h, w) and repair. If that loses structure or adds
+    noise, the transform is applied by half; if half is still too much, not at all."""
     for share in TRIED if np.any(transform) else ():
         base = repaired(photo, scaled(transform, share), faults)
         if sound(photo, base):
@@ -90,8 +86,8 @@ def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def textured(photo: Image, base: Image) -> bool:
-    """Whether the base removed texture from the photo rather than noise. Noise is spread evenly
-    over a photo and has few extremes."""
+    """Whether the base removed texture from the photo rather than noise, which is spread evenly and
+    has few extreme values."""
     if base is photo:
         return False
     parts = measures.parts_of(photo), measures.parts_of(base)
@@ -100,7 +96,8 @@ def textured(photo: Image, base: Image) -> bool:
 
 
 def sound(photo: Image, base: Image) -> bool:
-    """Whether the base keeps the photo's structure and has hardly more noise."""
+    """Whether the base keeps the photo's structure (correlation above 0.6) and gains hardly any
+    noise."""
     before, after = measures.parts_of(photo), measures.parts_of(base)
     if measures.noise(after) - measures.noise(before) > NOISIER:
         return False
@@ -108,8 +105,8 @@ def sound(photo: Image, base: Image) -> bool:
 
 
 def likeness(before: list[Image], after: list[Image]) -> float:
-    """Correlation, in [-1, 1], of the structure of 1 to 4 px in the same tiles `before` and
-    `after`: the mean over all places, weighted by amplitude; 1 without structure."""
+    """Correlation, in [-1, 1], of detail of 1 to 4 px between the same tiles `before` and `after`:
+    the mean over all places, weighted by the amplitude of detail; 1 without detail."""
     agreement = weight = 0.0
     for photo, base in zip(before, after, strict=True):
         own, other = _structure(photo), _structure(base)
@@ -121,8 +118,8 @@ def likeness(before: list[Image], after: list[Image]) -> float:
 
 
 def unevenness(before: list[Image], after: list[Image]) -> float:
-    """How unevenly the change between two lists of tiles is spread: the mean square of its local
-    energy divided by the squared mean, 1 for even noise."""
+    """How unevenly the change from tiles `before` to the same tiles `after` is spread: the mean of
+    its squared local energy divided by the square of the mean; 1 for even noise."""
     energies = [
         cv2.GaussianBlur(np.square((photo - base).mean(2)), (0, 0), 5.0).ravel()
         for photo, base in zip(before, after, strict=True)
@@ -132,8 +129,8 @@ def unevenness(before: list[Image], after: list[Image]) -> float:
 
 
 def peakedness(before: list[Image], after: list[Image]) -> tuple[float, float]:
-    """The rms of the change of grey between two lists of tiles, in levels of 255, and its kurtosis,
-    3 for Gaussian noise."""
+    """The change of grey from tiles `before` to the same tiles `after`: its rms, in levels of 255,
+    and its kurtosis, which is 3 for Gaussian noise."""
     changes = [(photo - base).mean(2).ravel() for photo, base in zip(before, after, strict=True)]
     square = np.square(np.concatenate(changes))
     mean = float(square.mean())
@@ -147,15 +144,15 @@ def _structure(part: Image) -> Plane:
 
 
 def by_network(photo: Image, net: Network) -> Image:
-    """The base by one network of Verax, applied whatever the photo's faults are."""
+    """The base by one network of Verax, which is applied whatever the photo's faults are."""
     if net.kind == "tone":
         return toned(photo, look(thumbnail(photo, net.multiple), net)[0])
-    return repair(photo, lambda rows, columns: photo[rows, columns], net)
+    return repair(photo, photo, net)
 
 
 def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo after its colour transform (6, h, w) and denoising, also of noise that brightening
-    made visible. Without transform and noise, the photo itself."""
+    """The photo after its colour transform (6, h, w) and denoising. Noise that a brighter tone made
+    visible is also removed. Without transform and noise, the photo itself."""
     share = max(faults[kind].certainty for kind in ("noise", "jpeg"))
     share, bright = share if share >= SURE else 0.0, photo
     if np.any(transform):
@@ -166,14 +163,16 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
     if bright is photo:
         clean = apply_network(photo, "detail", share=share)
     else:
-        detail = embedded("detail")
-        clean = repair(photo, lambda rows, columns: bright[rows, columns], detail, share=share)
+        clean = repair(photo, bright, embedded("detail"), share=share)
     return clean if faults.measures.sigma < HEAVY else apply_network(clean, "detail")
 
 
 def light(photo: Image, faults: Faults) -> Floats:
-    """The colour transform (6, h, w) that corrects light and colour, all 0 for none: the tone
-    network's or, if dark, the mean of two experts'; weaker if unsure or if it would clip."""
+    """The colour transform (6, h, w) that corrects light and colour: for each channel the log of a
+    gain, and an offset; all 0 if nothing is to be corrected.
+
+    It is the tone network's or, for a dark photo, a mean of two networks for darkness. It is weaker
+    if the fault is uncertain, or if it would clip."""
     worst = max(TONE_TASKS, key=lambda task: (faults[task].certainty, faults[task].severity))
     certainty = faults[worst].certainty
     if certainty < SURE:
@@ -199,8 +198,8 @@ def light(photo: Image, faults: Faults) -> Floats:
 
 
 def night(small: Image) -> float:
-    """The certainty, in [0, 1], that a dark photo shows a night scene: it has lights and much
-    black, unlike a dim room, or is black but for a few lights."""
+    """The certainty, in [0, 1], that a dark photo shows a night scene, not a dim room: it has
+    lights and much black, or is black but for a few lights. `small` is its thumbnail."""
     value = largest(small)
     lamps, black = float(np.mean(value > LAMP)), float(np.mean(value < BLACK))
     street = ramp(lamps, *LAMPS) * ramp(black, *BLACKISH)
@@ -208,8 +207,9 @@ def night(small: Image) -> float:
 
 
 def exposed(transform: Floats, small: Image) -> Floats:
-    """The transform (6, h, w) with an exposure nearer to that of most photos: a dark photo does not
-    show how bright its scene was. Bright parts are hardly lifted."""
+    """The colour transform (6, h, w), changed towards the brightness of most photos, since a dark
+    one does not show how bright its scene was. Bright parts are hardly lifted. `small`:
+    thumbnail."""
     lit = toned(small, transform)
     mean = max(float(lit.mean()), 0.02)
     wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))
@@ -227,23 +227,24 @@ def exposed(transform: Floats, small: Image) -> Floats:
 
 
 def room(picture: Image, size: tuple[int, ...]) -> Floats:
-    """How far each node of a transform may be brightened: 1 in dark parts of the picture, 0 in
-    bright ones. `size`: (width, height) of the transform."""
-    near = cv2.GaussianBlur(
-        cv2.resize(largest(picture), size, interpolation=cv2.INTER_AREA), (0, 0), 4
-    )
+    """How far each place may be brightened, (h, w): from 1 in dark parts of the picture to 0 in
+    bright ones. `size`: (width, height) of the result."""
+    near = cv2.resize(largest(picture), size, interpolation=cv2.INTER_AREA)
+    near = cv2.GaussianBlur(near, (0, 0), 4)
     return np.asarray(np.clip((BRIGHT[1] - near) / (BRIGHT[1] - BRIGHT[0]), 0, 1), np.float32)
 
 
 def lifted(transform: Floats, power: Floats) -> Floats:
-    """The transform (6, h, w) followed by a gain of exp(power); `power` is (h, w) or a number."""
+    """The colour transform (6, h, w) followed by a gain of exp(power), a number or (h, w)."""
     gain = np.exp(power)
     return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
 
 def careful(transform: Floats, small: Image, certainty: float, *, reddened: float = 1.0) -> Floats:
-    """The transform, scaled by `certainty` and by the largest of SHARES at which it clips less than
-    CLIPPED of the thumbnail and turns at most the share `reddened` of its pixels red; else 0."""
+    """The colour transform (6, h, w), weakened until it does no harm to the thumbnail `small`: it
+    turns less than 4 % of it black or white, and at most the share `reddened` from bluish or grey
+    to red. Its strength is `certainty`, in [0, 1], or down to a fifth of that; 0 if that is still
+    too much."""
     for share in SHARES:
         part = scaled(transform, share * certainty)
         result = toned(small, part)
@@ -254,7 +255,7 @@ def careful(transform: Floats, small: Image, certainty: float, *, reddened: floa
 
 
 def _reddened(before: Image, after: Image) -> float:
-    """The share of a picture that is red after a change, and was bluish or grey before it."""
+    """The share of a picture that was bluish or grey before a change and is red after it."""
     redness = (picture[..., 0] - picture[..., 1:].max(2) for picture in (before, after))
     return float(np.mean((next(redness) <= 0) & (next(redness) > REDDER)))
 
@@ -265,7 +266,7 @@ def burnt(picture: Image) -> float:
 
 
 def scaled(transform: Floats, strength: float) -> Floats:
-    """The transform at a strength in [0, 1]; 0 gives the identity."""
+    """The colour transform at a strength in [0, 1]; at 0 it changes nothing."""
     part = np.float32(strength) * transform
     part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
     return part
@@ -276,8 +277,8 @@ SPOILT = ("noise", "jpeg", "rain")  # faults of structure that the networks mend
 
 
 def structure(photo: Image, faults: Faults) -> Image:
-    """The photo (H, W, 3) without streaks, noise and blocks, its light unchanged; the photo itself
-    if it has none."""
+    """The photo (H, W, 3) without rain streaks, noise and JPEG blocks, its light unchanged; the
+    photo itself if it has none of them."""
     if max(faults[kind].certainty for kind in SPOILT) < SURE:
         return photo
     dry = remove_rain(photo) if faults["rain"].certainty >= SURE else photo
@@ -288,7 +289,7 @@ def structure(photo: Image, faults: Faults) -> Image:
 
 def lit(photo: Image, faults: Faults) -> Image | None:
     """A small copy (h, w, 3) of the photo in the light that the networks would give it; None if
-    they would not change it, or rain hides it."""
+    they would not change the light, or rain hides it."""
     certainty = max(faults[task].certainty for task in TONE_TASKS)
     if certainty < SURE or faults["rain"].certainty >= SURE:
         return None

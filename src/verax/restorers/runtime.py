@@ -7,9 +7,9 @@ does not grow with the photo; they use no pooled statistics, so tiles and the wh
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,10 @@ TASKS = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Size of a network: `widths` per scale, `blocks` per scale and side, `middle` blocks.
-
-    `normed` blocks normalise each pixel over its channels: more stable, but a fifth slower.
-    """
+    """The size of a network, a U-Net. `unshuffle`: side, in px, of the squares that are folded into
+    channels at its input. `widths`: channels at each scale, the finest first. `blocks`: number of
+    blocks at each scale of encoder and decoder; `middle`: at the coarsest scale. `normed`: blocks
+    normalise each pixel over its channels, which is more stable but a fifth slower."""
 
     unshuffle: int = 2
     widths: tuple[int, ...] = (32, 64, 128)
@@ -49,7 +49,7 @@ class Shape:
 
     @property
     def multiple(self) -> int:
-        """Input sides must be multiples of this."""
+        """The sides of an input must be multiples of this number of px."""
         return int(self.unshuffle * 2 ** (len(self.widths) - 1))
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,15 +63,17 @@ TONE = Shape(unshuffle=4, widths=(32, 64, 96), blocks=2, middle=3, normed=False)
 def tiles(
     height: int, width: int, *, tile: int = TILE, overlap: int = OVERLAP
 ) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """For each tile the slices (rows, columns) to read, and those to keep. The kept parts cover the
-    picture (height, width) exactly once; `tile` and `overlap` are in px."""
+    """For each tile of a picture (height, width) the slices (rows, columns) to read, and those to
+    keep. The kept parts cover the picture exactly once. `tile`, `overlap`: px of a tile, and of its
+    margins."""
     for top in _spans(height, tile, overlap):
         for left in _spans(width, tile, overlap):
             yield (top[0], left[0]), (top[1], left[1])
 
 
 def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice]]:
-    """Spans of about equal length, at most `tile` px, all starting on the networks' grid."""
+    """For each tile along a side of `length` px the slice to read and the slice to keep. Tiles have
+    about equal lengths, at most `tile` px, and start at multiples of 16 px."""
     if length <= tile:
         return [(slice(0, length), slice(0, length))]
     count = math.ceil((length - 2 * overlap) / (tile - 2 * overlap))
@@ -86,18 +88,18 @@ def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice]]:
 
 
 def _on_grid(length: int) -> int:
-    """The next multiple of GRID."""
     return -(-length // GRID) * GRID
 
 
 def inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, ...]:
-    """The slices of the kept part `inner` relative to the part read, `outer`."""
+    """The slices of the kept part `inner` of a tile relative to the part that was read, `outer`."""
     pairs = zip(inner, outer, strict=True)
     return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in pairs)
 
 
 def padded(inputs: Floats, multiple: int) -> Floats:
-    """Planes (C, H, W) as a batch of one, mirrored at two sides up to multiples of `multiple`."""
+    """Planes (C, H, W) as a batch (1, C, H', W'): mirrored until both sides are multiples of
+    `multiple`."""
     height, width = inputs.shape[1:]
     if height % multiple == width % multiple == 0:
         return np.ascontiguousarray(inputs[None])
@@ -106,7 +108,7 @@ def padded(inputs: Floats, multiple: int) -> Floats:
 
 
 def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
-    """Indices from 0 to length - 1 and back again, cut at the next multiple."""
+    """Indices 0 to length - 1, then back again, and so on, up to the next multiple."""
     there = np.arange(length)
     there_and_back = np.concatenate([there, there[::-1]])
     return np.resize(there_and_back, length + -length % multiple).astype(np.intp)
@@ -127,7 +129,9 @@ CENTRE = (0.5, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A loaded network. Input sides are multiples of `multiple`; `tasks` names its severities."""
+    """A loaded network: `kind` is "tone", "detail", or "judge" (the classifier of faults). The
+    sides of its input are multiples of `multiple`; `tasks` names the severities that it
+    estimates."""
 
     session: Any
     kind: str
@@ -135,18 +139,21 @@ class Network:
     tasks: tuple[str, ...]
 
     def __call__(self, **inputs: Floats) -> list[Floats]:
-        """Outputs for `input` (1, C, H, W); of the classifier, for the clues of `faults.clues`."""
+        """The outputs for inputs by name: `input` (1, C, H, W), or for the classifier `facts`,
+        `parts` and `whole`."""
         return [np.asarray(output) for output in self.session.run(None, inputs)]
 
 
 @lru_cache(maxsize=8)
 def open_network(path: Path, kind: str | None = None) -> Network:
-    """Load a network file of `verax export`, of one kind of CONTRACTS or, with None, of any. Raises
-    SettingsError for any other file."""
+    """Load a network file that `verax export` wrote, of kind "tone" or "detail" (None: either).
+    Raises SettingsError for any other file. Kind "judge" is the embedded classifier of faults."""
     try:
         session = weights.session(path)
     except Exception as exc:  # the runtime's own exceptions have no common base
-        raise SettingsError(f"{path}: expected a network of `verax export`: {exc}") from exc
+        raise SettingsError(
+            f"{path}: expected a network of `verax export`; choose another file ({exc})"
+        ) from exc
     facts = session.get_modelmeta().custom_metadata_map
     its, contract = facts.get("verax.network"), facts.get("verax.contract")
     right = kind or (None if its == "judge" else its)  # the classifier restores nothing
@@ -161,12 +168,12 @@ def open_network(path: Path, kind: str | None = None) -> Network:
 
 
 def embedded(name: str) -> Network:
-    """The embedded network of a name in `verax.weights.FILES`, loaded once."""
+    """An embedded network, loaded once: "tone", "dark", "dusk", "detail", "rain" or "judge"."""
     return open_network(weights.path(name), KINDS.get(name, name))
 
 
 def thumbnail(photo: Image, multiple: int) -> Image:
-    """The photo resized to about THUMBNAIL_PIXELS, its sides multiples of `multiple`."""
+    """The photo resized to about 49,000 px in all, its sides multiples of `multiple`."""
     height, width = photo.shape[:2]
     scale = math.sqrt(THUMBNAIL_PIXELS / (height * width))
     size = (max(multiple, round(s * scale / multiple) * multiple) for s in (width, height))
@@ -176,8 +183,9 @@ def thumbnail(photo: Image, multiple: int) -> Image:
 
 
 def look(small: Image, tone: Network) -> tuple[Floats, Floats, Floats]:
-    """What a tone network returns for a thumbnail: the colour transform (6, h, w), the severity of
-    each of its tasks, and its pooled features (n,), n = 0 if the file does not output them."""
+    """What a tone network returns for a thumbnail: the colour transform (6, h, w), the severity in
+    [0, 1] of each of its tasks, and its pooled features (n,), none if the file does not output
+    them."""
     transform, severities, *features = (output[0] for output in tone(input=planes(small)[None]))
     return transform, severities, features[0] if features else np.zeros(0, np.float32)
 
@@ -195,40 +203,35 @@ def part_at(photo: Image, px: int, place: tuple[float, float]) -> Image:
 def look_at(
     photo: Image, name: str, place: tuple[float, float] = CENTRE
 ) -> tuple[dict[str, float], Image]:
-    """What a tile network says of one part of GLANCE px a side: the severity in [0, 1] of each
-    task, and the change (h, w, 3) that it would make. `place` is that of `part_at`."""
+    """What the tile network `name` says of one part of the photo, of at most 288 px a side: the
+    severity in [0, 1] of each task, and the change (h, w, 3) that it would make. `place` (y, x) in
+    [0, 1]: where the part lies, from the top left to the bottom right."""
     net, part = embedded(name), part_at(photo, GLANCE, place)
     residual, _, severities = net(input=padded(detail_inputs(part, part), net.multiple))
     change = np.moveaxis(residual[0], 0, 2)[: part.shape[0], : part.shape[1]]
     return dict(zip(net.tasks, map(float, severities[0]), strict=True)), change
 
 
-def toned(
-    photo: Image, transform: Floats, rows: slice = slice(None), columns: slice = slice(None)
-) -> Image:
-    """A part of the photo after its colour transform (6, h, w), bilinear between its nodes."""
-    part = photo[rows, columns]
-    nodes = _sampled(transform, photo.shape[0], rows, axis=1)
-    nodes = _sampled(nodes, photo.shape[1], columns, axis=2)
-    out = part * cv2.merge(list(cv2.exp(nodes[:3])))
+def toned(photo: Image, transform: Floats) -> Image:
+    """The photo after its colour transform (6, h, w): for each channel the natural log of a gain,
+    and an offset, interpolated from a coarse grid to every pixel. The result is clipped to
+    [0, 1]."""
+    nodes = _enlarged(transform, photo.shape[0], axis=1)
+    nodes = _enlarged(nodes, photo.shape[1], axis=2)
+    out = photo * cv2.merge(list(cv2.exp(nodes[:3])))
     out += cv2.merge(list(nodes[3:]))
     return np.asarray(np.clip(out, 0.0, 1.0), np.float32)
 
 
 def repair(
-    photo: Image,
-    part_of: Callable[[slice, slice], Image],
-    detail: Network,
-    *,
-    tile: int = TILE,
-    share: float = 1.0,
+    photo: Image, bright: Image, detail: Network, *, tile: int = TILE, share: float = 1.0
 ) -> Image:
-    """The toned photo after the network `detail`, tile by tile.
-
-    `part_of` returns rows and columns of the toned photo. `share` scales the network's change."""
+    """The photo `bright`, whose light was corrected, after the network `detail`, tile by tile.
+    `photo` is the one before that correction, a second input. `share` scales the network's
+    change."""
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
-        part = part_of(*outer)
+        part = bright[outer]
         inputs = padded(detail_inputs(photo[outer], part), detail.multiple)
         residual = np.moveaxis(detail(input=inputs)[0][0], 0, 2)
         restored = part + np.float32(share) * residual[: part.shape[0], : part.shape[1]]
@@ -237,23 +240,18 @@ def repair(
 
 
 def apply_network(photo: Image, name: str, *, share: float = 1.0) -> Image:
-    """The photo after the embedded tile network `name`, whose change is scaled by `share`. For
-    small photos it is the mean over the four mirror images, which is 0.1 to 0.2 dB better."""
+    """The photo after the tile network `name`, "detail" or "rain". `share` scales its change. Of a
+    small photo the mean over four mirror images is taken, which is 0.1 to 0.2 dB better."""
     net, results = embedded(name), []
     for ways in WAYS if photo.shape[0] * photo.shape[1] <= FEW_PIXELS else WAYS[:1]:
         turned = np.ascontiguousarray(photo[:: ways[0], :: ways[1]])
-        part_of = partial(_part, turned)
-        results.append(repair(turned, part_of, net, share=share)[:: ways[0], :: ways[1]])
+        results.append(repair(turned, turned, net, share=share)[:: ways[0], :: ways[1]])
     return np.mean(results, axis=0, dtype=np.float32) if len(results) > 1 else results[0]
 
 
-def _part(picture: Image, rows: slice, columns: slice) -> Image:
-    return picture[rows, columns]
-
-
 def remove_rain(photo: Image) -> Image:
-    """The photo without rain streaks, by the rain network with two corrections: streaks have no
-    colour, so half of the colour that it removed is added again where nothing is clipped; what it
+    """The photo without rain streaks. The rain network's result is corrected twice: streaks have no
+    colour, so half of the colour that was removed is added again where nothing is clipped; what was
     removed between streaks is added again, too."""
     dry = apply_network(photo, "rain")
     layer, known = photo - dry, (photo < UNCLIPPED).astype(np.float32)
@@ -263,8 +261,8 @@ def remove_rain(photo: Image) -> Image:
 
 
 def _between(layer: Image) -> Plane:
-    """The part of a removed layer (H, W, 3) that lies between streaks, (H, W): the local minimum of
-    a strong layer with gaps; 0 for fine rain, which has none."""
+    """How much of a removed layer (H, W, 3) lies between streaks, (H, W): the local minimum of a
+    strong layer with gaps; 0 for fine rain, which has no gaps."""
     luma = np.ascontiguousarray(layer.mean(2))
     mean = max(float(luma.mean()), 1e-4)
     thick = ramp(mean, *THICK) * ramp(float(np.quantile(luma, 0.02)) / mean, *GAPS)
@@ -274,18 +272,20 @@ def _between(layer: Image) -> Plane:
 
 
 def detail_inputs(photo: Image, part: Image) -> Floats:
-    """The inputs (12, H, W) of a tile network: photo, toned photo, six planes of 0 for no prior."""
+    """The inputs (12, H, W) of a tile network: photo; `part`, the photo after a correction of its
+    light; six planes of 0, since there is no prior."""
     inputs = np.zeros((12, *photo.shape[:2]), np.float32)
     inputs[:3] = planes(photo)
     inputs[3:6] = planes(part)
     return inputs
 
 
-def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
-    """A span of the planes (n, h, w), enlarged linearly to `length` along an axis."""
+def _enlarged(planes: Floats, length: int, *, axis: int) -> Floats:
+    """Planes (n, h, w), enlarged linearly to `length` along one axis."""
     nodes = planes.shape[axis]
-    places = np.arange(*span.indices(length), dtype=np.float64)
-    position = np.clip((places + 0.5) * nodes / length - 0.5, 0, nodes - 1)
+    position = np.clip(
+        (np.arange(length, dtype=np.float64) + 0.5) * nodes / length - 0.5, 0, nodes - 1
+    )
     left = np.minimum(position.astype(np.intp), max(nodes - 2, 0))
     share = (position - left).astype(np.float32)
     shape = [1, 1, 1]
