@@ -276,7 +276,7 @@ def _base(
     """(base, lit): the photo restored without the prior, and a small copy in other light or None.
 
     If a prior is used (`fused`), the embedded networks do not change the light of the base: `lit`
-    shows the light that they would give it, and fusion chooses between this and the prior's light.
+    shows the light that they would give it, which fusion weighs against the light of the prior.
     """
     if fused and restorer in (DEFAULT_RESTORER, restorers.EMBEDDED):
         return network.structure(photo, faults), network.lit(photo, faults)

@@ -225,8 +225,8 @@ def write_all(
     """Rank candidates by `judges`, write the best to `target`, the others beside it with numbers.
 
     Returns (files, candidates), both best first. `judges` are functions that score a picture, by
-    name of the score. With `origin`, files get that photo's metadata and a signature; otherwise
-    they are written as received, with the suffix of their format.
+    name of the score. With `origin`, files get that photo's metadata and, with a key, a signature;
+    otherwise they are written as received, with the suffix of their format.
     """
     from verax.priors import rank
 
