@@ -17,8 +17,10 @@ OUTCOMES = ("restored", "refused", "failed", "wrong_size", "prior_not_placed", "
 
 
 def _placed(column: str) -> str:
-    """An SQL expression: the JSON of `column` in which "placed" replaces the "outcome" and
-    "accepted" of older versions."""
+    """An SQL expression that turns the JSON of an older version in `column` into today's.
+
+    The new key "placed" ("exactly", "roughly" or "not") replaces "outcome" and "accepted".
+    """
     return f"""
         CASE WHEN json_extract({column}, '$.outcome') IS NULL THEN {column} ELSE json_remove(
             json_set({column}, '$.placed', CASE json_extract({column}, '$.outcome')
@@ -60,13 +62,20 @@ MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """Names one output of a run: a picture, the method applied, and its prior and prompt.
+    """Identifies one output of a run by its photo, method, prior and prompt.
 
     Attributes:
-        key: identifies the output; a hash over all that decides it.
-        prior: kind of prior, as in `plan.PRIORS`, or "provider:MODEL".
-        repeat: counts repeated calls with the same prompt, from 0.
-        scene: name of what the picture shows; statistics treat pictures of one scene as dependent.
+        key: 32 hex digits that identify the output, a hash over everything that decides it.
+        dataset, task, item: names of the dataset, of the kind of damage and of the photo.
+        method: name of the method, such as "full" or "restorer:clahe".
+        prior: "none", "files" (from the dataset), "simulated", "provider:MODEL" (made by a service)
+            or another kind of prior.
+        prompt: name of the prompt that a service gets; "" if no service is called.
+        repeat: number of the service's call with the same photo and prompt, from 0.
+        generator: the model that made the prior, "" if unknown.
+        licence: of the photo, in words.
+        seed: of the simulations that make a photo or prior.
+        scene: name of what the photo shows; statistics treat photos of one scene as dependent.
     """
 
     key: str
@@ -85,18 +94,22 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRow(Trial):
-    """A stored output and how it came out.
+    """A stored output and how it was made.
 
     Attributes:
         degradation: TASK:SEVERITY if the photo was degraded by simulation, else "".
-        outcome, reason: one of OUTCOMES, and in words why it is not "restored".
-        seconds, cost_usd: time of the whole item, and price of its provider call.
+        outcome: "restored", "refused" (by the service), "failed", "wrong_size" (of the service's
+            picture), "prior_not_placed" or "abstained" (no prior).
+        reason: why the outcome is not "restored", in words.
+        seconds, cost_usd: time to make the output, and price of the call of the service.
         width, height: of the photo in px.
         registration: JSON of the prior's registration; "" without one.
         photo: its path; relative to the run folder if the photo was degraded and stored there.
+        reference: path of the reference (ground truth), "" if there is none.
         sha256: hash of the output file; "" if there is no output.
-        prior_file: path of the generated picture, if the dataset has one, else "".
-        prior_sha256, prior_c2pa: hash of that file, and whether it has a C2PA manifest.
+        prior_file: path of the generated picture, if the prior comes from the dataset, else "".
+        prior_sha256, prior_c2pa: hash of the generated picture's file, and whether it has a C2PA
+            manifest.
         prior_seconds: how long the service took; None if unknown.
     """
 
@@ -122,7 +135,14 @@ NAMES = tuple(field.name for field in fields(OutputRow))
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """A metric's value for one output; None if it could not be computed, for the given `reason`."""
+    """The value of one metric for one output.
+
+    Attributes:
+        key: that of the output.
+        protocol: JSON list of what the value depends on (channel, border, software ...); "" if
+            there is no value.
+        value: None if it could not be computed; `reason` then says why.
+    """
 
     key: str
     metric: str
@@ -167,8 +187,8 @@ class Record:
     def done(self) -> set[str]:
         """The keys of all outputs that need not be made again, whatever their outcome.
 
-        Failed calls of a provider are left out, so that the next start repeats them; a refusal is
-        final.
+        Outputs whose call of a provider failed are left out, so that the next start of the run
+        repeats the call. A call that the provider refused is not repeated.
         """
         again = "outcome = 'failed' AND prior LIKE 'provider:%'"
         rows = self.connection.execute(f"SELECT key FROM outputs WHERE NOT ({again})")
@@ -187,17 +207,19 @@ class Record:
             _insert(self.connection, "scores", rows)
 
     def outputs(self) -> Iterator[OutputRow]:
-        """Every output row that is not set aside, sorted by task, dataset, item and method."""
+        """The rows of all outputs, sorted by task, dataset, item and method.
+
+        Rows that have been replaced (after a change of input, method or version) are left out.
+        """
         order = "task, dataset, item, degradation, method, prior, prompt, repeat"
         sql = f"SELECT {', '.join(NAMES)} FROM outputs WHERE NOT aside ORDER BY {order}"
         for row in self.connection.execute(sql):
             yield OutputRow(**dict(zip(NAMES, row, strict=True)))
 
     def keep_only(self, keys: Iterable[str]) -> int:
-        """Set aside all output rows except those with `keys`. Returns the number set aside.
+        """Mark every output row as replaced unless its key is in `keys`; returns how many are.
 
-        Such rows were replaced after a change of input, method or version. They stay in the
-        database but no longer count, so that each item has one outcome.
+        Marked rows stay in the database but no longer count, so that each item has one outcome.
         """
         with writing(self.folder), transaction(self.connection) as connection:
             connection.execute("CREATE TEMP TABLE current (key TEXT PRIMARY KEY)")
@@ -237,7 +259,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> 
 
 
 def spent(rows: Iterable[OutputRow]) -> float:
-    """What all rows cost together, in US dollars; an answer that methods share is counted once."""
+    """The total cost in US dollars. A provider call that several methods share is counted once."""
     return sum(
         {
             (r.task, r.dataset, r.item, r.degradation, r.prior, r.prompt, r.repeat): r.cost_usd
@@ -247,9 +269,10 @@ def spent(rows: Iterable[OutputRow]) -> float:
 
 
 def finished(folder: Path) -> tuple[set[str], dict[str, Any]]:
-    """The keys of a run's finished outputs, and the stored hashes of its input files.
+    """The keys of the outputs that a run need not make again, and the hashes of its input files.
 
-    Both are empty for a folder without a run.
+    The hashes are {path: [size in bytes, time of change in ns, SHA-256]}. Both are empty for a
+    folder without a run.
     """
     if not (folder / "run.sqlite").is_file():
         return set(), {}

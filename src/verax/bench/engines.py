@@ -1,4 +1,4 @@
-"""Where the stages of a run are computed: threads (default), processes, or Ray Data.
+"""Computes the stages of a benchmark run in threads (default), in processes, or by Ray Data.
 
 An engine calls a function for every item and yields the results as they finish, in any order.
 Threads and processes hold a bounded number of items, so that memory does not grow with the run.
@@ -83,8 +83,8 @@ def ray_data(
 ) -> Iterator[Out]:
     """Yields `stage(item)` for every item, in any order, computed by Ray Data.
 
-    `address` is that of a running cluster, whose machines must all be able to read the pictures;
-    None starts Ray on this machine.
+    `address` is that of a running Ray cluster, whose machines must all be able to read the
+    pictures; None starts Ray on this machine.
     """
     try:
         import ray
@@ -120,7 +120,8 @@ ENGINES: dict[str, Callable[..., Iterator[Any]]] = {
 
 
 def environment() -> dict[str, Any]:
-    """What the outputs of a run depend on, as JSON: versions, system, processor, git commit."""
+    """The software and hardware of this machine on which outputs depend, to be stored as JSON:
+    versions of packages, operating system, processor, git commit."""
     packages = ("verax", "numpy", "opencv-python-headless", "pillow", "scipy", "scikit-image")
     versions = {name: _version(name) for name in (*packages, "onnxruntime", "torch")}
     return {
@@ -150,8 +151,8 @@ def _processor() -> str:
 
 
 def _git() -> dict[str, Any]:
-    """The git commit of this package's source and whether it has uncommitted changes; {} if it is
-    not in a git repository."""
+    """{"commit": the git commit of this package's source, "dirty": whether there are uncommitted
+    changes}; {} if the source is not in a git repository."""
 
     def ask(*words: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *words]

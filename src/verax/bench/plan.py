@@ -1,10 +1,8 @@
 """What a benchmark run does: datasets x degradations x methods x priors x prompts x repeats.
 
 A plan is a TOML file or the options of `verax bench run`; `work.expand` turns it into work items.
-A preset is a plan with a name, for a common question; presets.toml has them.
 A method turns a photo (and a prior) into an output. To add one, write a function and list it in
-METHODS; raise its version when its results change, so that outputs stored by the old version are
-made again.
+METHODS; raise its version when its results change, so that stored outputs are made again.
 """
 
 import json
@@ -45,43 +43,56 @@ PROVIDER = "provider:"  # provider:MODEL requests the prior from a model
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run does. A dataset is a name of the catalog, a folder or a manifest file."""
+    """What one benchmark run does. Its datasets are catalog names, folders or manifest files.
+
+    Attributes:
+        tasks: kinds of damage, such as "dehazing"; () for all.
+        splits: parts of the datasets to use; "" stands for pictures without a split.
+        degradations: "TASK:SEVERITY"; each is simulated on the references that have no photo.
+        prompts: names of prompts in the catalog.
+        quality: of the pictures that a provider makes; "" for the model's default.
+        repeats: number of calls of a provider per picture and prompt.
+        limit: number of items per dataset and task; 0 for all.
+    """
 
     datasets: tuple[str, ...]
     methods: tuple[str, ...]
-    tasks: tuple[str, ...] = ()  # empty: all
+    tasks: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("test", "unpaired", "")
     priors: tuple[str, ...] = ("auto",)
-    degradations: tuple[str, ...] = ()  # TASK:SEVERITY, for items without a photo of their own
+    degradations: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("psnr", "ssim")
-    prompts: tuple[str, ...] = ("default",)  # names of wordings in the prompt catalog
-    quality: str = ""  # of the pictures that a provider makes; "": the model's default
-    repeats: int = 1  # calls of a provider per picture and prompt
+    prompts: tuple[str, ...] = ("default",)
+    quality: str = ""
+    repeats: int = 1
     seed: int = 0
     fidelity: float = DEFAULT_FIDELITY
-    limit: int = 0  # items per dataset and task, 0: all
+    limit: int = 0
 
 
 def from_toml(text: str, *, name: str = "plan") -> Plan:
-    """The plan in a TOML text, called `name` in messages. Raises SettingsError if it is wrong."""
+    """The plan in a TOML text; `name` stands for it in messages. Raises InputError if invalid."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise SettingsError(f"{name}: expected TOML, but it cannot be read: {exc}") from exc
     known = {field.name for field in fields(Plan)}
-    unknown = sorted(set(table) - known)
-    if unknown:
+    if unknown := sorted(set(table) - known):
         raise SettingsError(
-            f"{name}: unknown fields {', '.join(unknown)}; correct them; "
-            f"known: {', '.join(sorted(known))}"
+            f"{name}: expected only the fields {', '.join(sorted(known))}, but it also has "
+            f"{', '.join(unknown)}; correct or remove these"
         )
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     try:
-        return check(Plan(**values))
+        return check(Plan(**_tuples(table)))
     except TypeError as exc:
         raise SettingsError(
-            f"{name}: expected datasets, methods and values of the right types; {exc}"
+            f"{name}: a field is missing or its value has the wrong type ({exc}); correct the "
+            "plan, which needs at least datasets and methods"
         ) from exc
+
+
+def _tuples(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()}
 
 
 def check(plan: Plan) -> Plan:
@@ -97,32 +108,31 @@ def check(plan: Plan) -> Plan:
         parse_degradation(text, seed=0)
     if plan.repeats < 1 or not 0 <= plan.fidelity <= 1 or plan.limit < 0:
         raise SettingsError(
-            f"plan: expected repeats >= 1, fidelity 0..1 and limit >= 0, got repeats "
-            f"{plan.repeats}, fidelity {plan.fidelity} and limit {plan.limit}"
+            f"expected a plan with repeats >= 1, fidelity 0..1 and limit >= 0, got repeats "
+            f"{plan.repeats}, fidelity {plan.fidelity} and limit {plan.limit}; correct them"
         )
     return plan
 
 
 def parse_degradation(text: str, *, seed: int) -> Degradation:
-    """The degradation named by a text such as "haze:0.5"; the severity is 0..1, by default 0.5."""
+    """The degradation in a text such as "haze:0.5" or "haze"; `seed` decides its random part."""
     task, _, severity = text.partition(":")
     choose(TASKS, task, kind="degradation")
     try:
         return Degradation(task, float(severity or 0.5), seed)
     except ValueError as exc:
         raise SettingsError(
-            f"degradation: expected TASK:SEVERITY with a severity 0..1, such as haze:0.5, got "
-            f"{text!r}"
+            f"expected TASK:SEVERITY with a severity 0..1, such as haze:0.5, got {text!r}"
         ) from exc
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON, with the version of this format, as a run stores it."""
+    """The plan as a dict that can be stored as JSON, with the version of this format."""
     return {"plan_version": PLAN_VERSION, **json.loads(json.dumps(asdict(plan)))}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """One line for each field in which two plans (as JSON) differ, with both values."""
+    """One line of text for each field in which two plans differ, with both values."""
     return [
         f"{field}: stored {old.get(field)!r}, requested {new.get(field)!r}"
         for field in sorted(set(old) | set(new))
@@ -132,10 +142,9 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named plan for a common question; for most presets, the user names the datasets.
+    """A named plan for a common question (`about`); for most presets, the user names the datasets.
 
     Attributes:
-        about: the question that it answers.
         fields: values for fields of `Plan`.
         needs: what the user must have, in words; "" if any dataset will do.
         deviation: whether the run also measures deviations.
@@ -151,7 +160,7 @@ class Preset:
 def presets() -> dict[str, Preset]:
     """Every preset (named plan), by name."""
     table = tomllib.loads((files("verax.bench") / "presets.toml").read_text(encoding="utf-8"))
-    return {name: _preset(dict(entry)) for name, entry in table.items()}
+    return {name: _preset(entry) for name, entry in table.items()}
 
 
 def preset(name: str) -> Preset:
@@ -161,8 +170,7 @@ def preset(name: str) -> Preset:
 
 def _preset(entry: dict[str, Any]) -> Preset:
     facts = {name: entry.pop(name) for name in ("about", "needs", "deviation") if name in entry}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-    return Preset(fields=values, **facts)
+    return Preset(fields=_tuples(entry), **facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +181,9 @@ class Output:
         pixels: (H, W, 3) on the photo's grid; None if the method made nothing.
         outcome: "restored"; "prior_not_placed" if `pixels` were made without the prior, since it
             could not be registered; "abstained" if the method needs a prior and there is none.
-        reason: in words, if the outcome is not "restored".
-        registration: the record of the prior's registration, as JSON.
+        reason: why the outcome is not "restored", in words.
+        registration: the data of the prior's registration, to be stored as JSON.
+        notes: remarks of the method for the user.
     """
 
     pixels: Image | None
@@ -191,19 +200,20 @@ class Method:
     Attributes:
         run: called with photo, prior, argument (what follows the colon in "full:dcp"), fidelity.
         what: description for the user.
+        seconds_per_megapixel: of one core, for the estimate before a run.
         alone: whether a method that takes a prior also works without one.
     """
 
     run: Callable[[Image, Image | None, str, float], Output]
     what: str
     needs_prior: bool
-    seconds_per_megapixel: float  # of one core; for the estimate before a run
+    seconds_per_megapixel: float
     version: int = 1
     alone: bool = False
 
 
 def fitted(prior: Image, photo: Image) -> Image:
-    """The prior resized to the photo's size, not registered (reduced by area, enlarged cubic)."""
+    """The prior, only resized to the photo's size, without registration."""
     return resize_picture(prior, (photo.shape[1], photo.shape[0]))
 
 
@@ -216,12 +226,12 @@ def restorer(photo: Image, prior: Image | None, argument: str, fidelity: float) 
 
 
 def raw_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    return _absent() if prior is None else Output(fitted(prior, photo))
+    return ABSENT if prior is None else Output(fitted(prior, photo))
 
 
 def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
     if prior is None:
-        return _absent()
+        return ABSENT
     registration = register(photo, prior)
     record = registration.record()
     if registration.placed != "exactly":
@@ -232,7 +242,7 @@ def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity:
 
 
 def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    """The low frequencies of the registered prior with the high frequencies of the photo."""
+    """The photo, its low frequencies replaced by those of the registered prior."""
     output = registered_prior(photo, prior, argument, fidelity)
     if output.pixels is None or output.outcome != "restored":
         return output
@@ -242,7 +252,7 @@ def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) 
 
 
 def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    """The output of `verax.restore`; `argument` names the restorer for the base, "" the default."""
+    """What `verax.restore` makes. `argument` names the restorer of the base, "" for the default."""
     name = argument or pipeline.DEFAULT_RESTORER
     result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity)
     registration = result.registration
@@ -252,10 +262,7 @@ def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> O
     return Output(result.pixels, outcome, reason, record, result.notes)
 
 
-def _absent() -> Output:
-    return Output(None, "abstained", "this picture has no prior of the requested kind")
-
-
+ABSENT = Output(None, "abstained", "this picture has no prior of the requested kind")
 METHODS: dict[str, Method] = {
     "identity": Method(identity, "the photo unchanged, to compare with", False, 0.1),
     "restorer": Method(restorer, "restorer:NAME or restorer:FILE, without a prior", False, 2.0),
@@ -263,19 +270,15 @@ METHODS: dict[str, Method] = {
     "registered-prior": Method(registered_prior, "the prior, registered to the photo", True, 1.5),
     "low-band": Method(low_band, "low frequencies of the prior, high ones of the photo", True, 1.6),
     "full": Method(
-        full,
-        "what verax restore does; full:RESTORER takes another restorer for the base",
-        True,
-        4.0,
-        version=3,
-        alone=True,
+        full, "as verax restore; full:NAME takes another restorer", True, 4.0, version=3, alone=True
     ),
 }
 
 
 @cache
 def resolve(name: str) -> tuple[Method, str]:
-    """The method and argument of a name such as full, full:dcp, restorer:clahe or clahe alone."""
+    """The method and the argument in a name: "full:dcp" has the argument "dcp", "full" has "".
+    The name of a restorer alone, such as "clahe", stands for "restorer:clahe"."""
     head, _, argument = name.partition(":")
     known = METHODS | dict.fromkeys(restorers.RESTORERS, METHODS["restorer"])
     key = head.replace("_", "-")
@@ -284,16 +287,14 @@ def resolve(name: str) -> tuple[Method, str]:
 
 
 def files_of(name: str, prior: str = "") -> tuple[str, ...]:
-    """Paths of the weights that the output of method `name` with this kind of prior depends on."""
+    """Paths of the weights that the output of method `name` depends on, with this kind of prior."""
     head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
     if argument.endswith(restorers.WEIGHTS):
         return (argument,) if Path(argument).is_file() else ()
-    network = argument == restorers.EMBEDDED or (head == "full" and not argument)
-    if not network and prior != "own":
-        return ()
-    return tuple(str(weights.path(name)) for name in weights.FILES)
+    embedded = argument == restorers.EMBEDDED or (head == "full" and not argument) or prior == "own"
+    return tuple(str(weights.path(file)) for file in weights.FILES) if embedded else ()
 
 
 def version_of(name: str) -> str:
-    """METHOD@VERSION, such as "full@3"; it enters the key of an output."""
+    """The name with the method's version, such as "full@3", which is part of an output's key."""
     return f"{name}@{resolve(name)[0].version}"

@@ -1,4 +1,4 @@
-"""Runs a plan: makes the outputs, then their scores. A stopped run continues where it was."""
+"""Runs a plan: makes the outputs, then scores them. A run that was stopped can be continued."""
 
 import time
 from collections import Counter
@@ -35,10 +35,11 @@ def extent(
     deviation: bool = False,
     digests: Digests | None = None,
 ) -> str:
-    """A sentence on the remaining work: items, time, disk space, provider calls.
+    """A sentence for the user on the remaining work: items, time, disk space, provider calls.
 
-    `done` are the keys of finished items. The time is for the other outputs, their scores by
-    `metrics` metrics and, with `deviation`, their deviations.
+    `done` has the keys of finished items. `metrics` is the number of metrics by which each output
+    is scored, and `deviation` says whether its deviation is measured. `digests` has the sizes of
+    the photos that are known already.
     """
     todo, digests = [work for work in works if work.key not in done], digests or Digests()
     before = (
@@ -61,7 +62,7 @@ def extent(
 
 
 def _seconds(work: Work, *, deviation: bool) -> float:
-    """About how many seconds of one core an item takes per megapixel, without its provider call."""
+    """The seconds of one core that an item takes per megapixel, estimated without provider call."""
     simulating = SIMULATING_S if work.prior == "simulated" else 0.0
     measuring = DEVIATION_S if deviation and work.prior != "none" else 0.0
     return resolve(work.method)[0].seconds_per_megapixel + simulating + measuring
@@ -81,11 +82,13 @@ class RunSummary:
     """What a run has done when it ends.
 
     Attributes:
-        items: outputs of the whole run, those of earlier starts included.
-        outcomes: how many outputs have each outcome.
-        new_outputs, new_scores: how many outputs were made, and how many scored, by this start.
-        aside: outputs that no longer count, since their inputs or methods changed.
-        reasons: the most frequent reasons of failures, refusals and the like, with their counts.
+        items: number of outputs of the whole run, those made before it was continued included.
+        outcomes: number of outputs by outcome, such as "restored" or "failed".
+        new_outputs, new_scores: how many outputs were made, and how many scored, since the run was
+            started or continued.
+        cost_usd: of the whole run.
+        aside: number of outputs that no longer count, since their inputs or methods changed.
+        reasons: number of outputs by "OUTCOME: REASON", for the most frequent reasons.
     """
 
     items: int
@@ -99,9 +102,16 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage of a run has come; reported whenever results are stored."""
+    """How far a stage of a run has come; reported whenever results are stored.
 
-    stage: str  # "outputs", "scores" or "deviations"
+    Attributes:
+        stage: "outputs", "scores" or "deviations".
+        finished, total: number of outputs made, scored or measured, and to do in all.
+        failed: number of outputs, values or deviations that could not be made.
+        cost_usd: of the provider calls since the run was started or continued.
+    """
+
+    stage: str
     finished: int
     total: int
     failed: int
@@ -123,10 +133,10 @@ def run(
 ) -> RunSummary:
     """Make all outputs and scores of `works` that the run in `folder` lacks.
 
-    May be called again after any interruption. `source` requests priors from a service, `tell` is
-    called with the progress, `address` is that of a Ray cluster. With `deviation`, also measures
-    how outputs with a prior deviate from their photos. `digests` (hashes of input files) are stored
-    with the run.
+    May be called again after any interruption. `engine` is "threads", "processes" or "ray", for
+    which `address` may name a cluster. `source` requests priors from a service. `tell` is called
+    with the progress. With `deviation`, also measures how outputs with a prior deviate from their
+    photos. `digests` has the hashes of input files, which are stored with the run.
     """
     if source is not None and engine != "threads":
         raise SettingsError(
@@ -267,7 +277,7 @@ def _deviation_task(task: tuple[OutputRow, Path]) -> tuple[str, str]:
 
 
 def _batches(source: Iterable[T]) -> Iterator[list[T]]:
-    """Lists of at most FLUSH items; a shorter list is yielded once FLUSH_S seconds have passed."""
+    """The items in lists that are stored together: FLUSH (32) items, fewer after a second."""
     batch, last = list[T](), time.monotonic()
     for item in source:
         batch.append(item)

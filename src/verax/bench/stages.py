@@ -1,7 +1,7 @@
-"""The stages of a run: a work item becomes an output file; an output file becomes scores.
+"""The stages of a run: a work item becomes an output file, then the output file becomes scores.
 
-They are plain functions of their arguments, so that threads, processes and Ray run the same code.
-An error with one picture is not raised: the row that is stored for the picture has the reason.
+The functions depend only on their arguments, so that threads, processes and Ray run the same code.
+An error with one picture is not raised; the row that is stored for the picture has its reason.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Prior:
         sha256, c2pa: hash of the generated file, and whether it has a C2PA manifest; "" and False
             if there is no such file.
         seconds: how long the service took; None if unknown.
-        model: the model that the service names in its answer.
+        model: the model that the service names in its answer; "" without a service.
     """
 
     pixels: Image | None
@@ -66,8 +66,8 @@ class PriorSource(Protocol):
 def produce(work: Work, folder: Path, source: PriorSource | None = None) -> OutputRow:
     """Stage 1: run the method, write the output to `folder`/KEY.png, return the row to store.
 
-    An error becomes a row with its reason. Only BudgetExceeded and OutputError are raised: a spent
-    budget or a full disk has nothing to do with the picture, and the run must stop.
+    An error becomes a row with its reason. Only BudgetExceeded and OutputError are raised, since
+    the whole run must stop if the budget is spent or the disk is full.
     """
     start = time.perf_counter()
     prior, size, sha256 = Prior(None), (0, 0), ""
@@ -147,13 +147,14 @@ def photo_of(work: Work, data: bytes | None = None) -> Image:
 def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
     """The prior of a work item, requested from `source`, read from a file, or simulated.
 
-    Its `pixels` are None if the item has no prior. Raises ProviderError without a needed `source`.
+    Its `pixels` are None if the item has no prior. Raises ProviderError if a service must make the
+    prior, but `source` is None.
     """
     if work.model:
         if source is None:
             raise ProviderError(
-                "expected an image service that makes the prior, but none is set up; set its key "
-                "or choose another --prior"
+                "expected an image service that makes the prior, but none is set up; set the key "
+                "of the service or choose another --prior"
             )
         return source.prior(photo, work)
     if not resolve(work.method)[0].needs_prior or work.prior == "none":
@@ -177,7 +178,7 @@ def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
 
 
 def _write(path: Path, data: bytes, key: str) -> None:
-    """Write a file atomically (`key` names the draft), not synced: it can be made again."""
+    """Write a file atomically by way of KEY.part, but do not sync it, since it can be remade."""
     draft = path.with_name(f"{key}.part")
     try:
         with writing(path):
@@ -188,9 +189,9 @@ def _write(path: Path, data: bytes, key: str) -> None:
 
 
 def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
-    """Stage 2: one row for each metric in `names`, computed on the output stored at `path`.
+    """Stage 2: score the output stored at `path` by the metrics in `names`, one row for each.
 
-    The row of a metric that fails has the reason.
+    If a metric fails, its row has the reason instead of a value.
     """
     try:
         output = images.read(path).pixels
@@ -204,11 +205,12 @@ def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
 
 
 def without_margin(reference: Image, size: tuple[int, ...]) -> tuple[Image, int]:
-    """The reference cropped to `size` (height, width of the photo), and the margin cropped in px.
+    """Crop a reference that shows a margin around the photo, as in the dataset SOTS indoor.
 
-    Some sets (SOTS indoor) have references that show more on every side. A reference is cropped
-    only if its margin is equal on all sides and the photo is not square: only then is it certain
-    that the photo was cropped and not resized. Otherwise it is returned whole, with margin 0.
+    `size` is (height, width) of the photo. Returns the reference and the width of the margin in px.
+    A margin is cropped only if it is equal on all sides, at most 5 % of the photo's short side, and
+    the photo is not square; otherwise the photo may have been resized, not cropped. The reference
+    is then returned unchanged, with margin 0.
     """
     over = [(has - needs) / 2 for has, needs in zip(reference.shape, size, strict=False)]
     margin = int(over[0])
@@ -238,11 +240,12 @@ def _score_one(
 
 
 def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
-    """How one stored output deviates from its photo, as (key of the output, JSON).
+    """Measure how a stored output deviates from its photo; returns (key of the output, JSON).
 
-    After an error the JSON is {"failed": reason}. For the method raw-prior, the generated picture
-    itself is measured at its own size, since resizing hides a change of size. Its JSON also has the
-    motion of blocks and, with a reference, the loss ladder: scores after each step of alignment.
+    After an error the JSON is {"failed": reason}. For the method raw-prior (the prior, only
+    resized), the generated picture is measured at its own size. The JSON then also has "motion"
+    (displacements between photo and picture) and, with a reference, "ladder" (PSNR and SSIM after
+    each step of aligning the picture).
     """
     try:
         photo = images.read(path.parent.parent / row.photo).pixels
@@ -272,16 +275,17 @@ def _generated(row: OutputRow) -> Photo | None:
 
 
 def _motion(photo: Image, blocks: Blocks) -> list[tuple[float, float, float, float]]:
-    """(x, y, dx, dy) of blocks of the photo: position and motion, as shares of width and height."""
+    """(x, y, dx, dy) of at most 400 blocks of the photo: centre, and displacement in the generated
+    picture, as shares of the photo's width and height."""
     size = np.array([photo.shape[1], photo.shape[0]])
     table = np.round(np.hstack([blocks.points / size, blocks.moved / size]), 4)
     return [tuple(row) for row in table[:: -(-len(table) // MOST_ARROWS) or 1].tolist()]
 
 
 def _rungs(look: Look, reference: Image) -> list[tuple[str, float, float]]:
-    """(step, PSNR in dB, SSIM) after each step of aligning the generated picture with `reference`.
+    """(name, PSNR in dB, SSIM) for each step that aligns the generated picture with the reference.
 
-    [] if too little of the two can be compared.
+    [] if the generated picture covers too little of the reference.
     """
     try:
         rungs = ladder(look, reference).rungs

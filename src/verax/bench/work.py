@@ -25,12 +25,13 @@ HELD_BYTES = 256_000_000  # of photos, at most, kept in memory between planning 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work(Trial):
-    """One output that a run must make: all that a stage needs, as plain values.
+    """One output that a run must make, with everything that is needed to make it.
 
     Attributes:
-        photo: path of the photo; with a `degradation`, of the clean picture to degrade.
-        reference: path of the reference, or None.
+        photo: path of the photo, or of the clean picture to which `degradation` is applied.
+        reference: path of the reference (ground truth), or None.
         prior_file: path of the prior, or of the picture from which it is simulated, or None.
+        degradation: the damage to simulate; None if the photo is used unchanged.
         quality: of the picture that a provider makes; "" for the default.
     """
 
@@ -48,7 +49,7 @@ class Work(Trial):
 
     @property
     def call_key(self) -> tuple[object, ...] | None:
-        """Identifies the provider call; items with the same value share one call. None: no call."""
+        """Identifies the provider call (None without one); items with equal values share a call."""
         if not self.model:
             return None
         return self.photo, self.degradation, self.task, self.prior, self.prompt, self.repeat
@@ -56,14 +57,17 @@ class Work(Trial):
 
 @dataclass(slots=True)
 class Digests:
-    """Hashes and sizes of input files, stored with a run so that its next start is quick.
+    """Hashes, sizes and contents of input files by path, so that each file is read only once.
 
-    A file is read again only if its size or time of change differs. Photos for a service are kept
-    in memory, up to HELD_BYTES, so that each is opened once.
+    Attributes:
+        known: (size in bytes, time of change in ns, SHA-256), stored with a run. At its next start
+            a file is read again only if its size or time differs.
+        current: SHA-256, of the files that were checked in this process.
+        contents: bytes of photos for a service, at most 256 MB in all.
     """
 
     known: Known = field(default_factory=dict)
-    current: dict[str, str] = field(default_factory=dict)  # hashes checked in this process
+    current: dict[str, str] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     megapixels: dict[str, float] = field(default_factory=dict)
 
@@ -79,7 +83,7 @@ class Digests:
         return self.current[path]
 
     def data(self, path: str) -> bytes:
-        """The bytes of a file, which stay in memory up to HELD_BYTES. Raises ImageReadError."""
+        """The bytes of a file, kept in memory if they fit there. Raises ImageReadError."""
         if path not in self.contents:
             data = read_bytes(Path(path))
             if sum(map(len, self.contents.values())) + len(data) > HELD_BYTES:
@@ -88,7 +92,7 @@ class Digests:
         return self.contents[path]
 
     def size_of(self, work: Work) -> float:
-        """Size of an item's photo in megapixels; 0 if it cannot be read, which the run reports."""
+        """Size of an item's photo in megapixels; 0 if the photo cannot be read."""
         path = work.photo
         if path not in self.megapixels:
             try:
@@ -108,8 +112,7 @@ def select(plan: Plan, dataset: Dataset) -> list[Item]:
     """The items of a dataset that the plan selects by task, split and limit."""
     if plan.tasks:
         present = {item.task for item in dataset.items}
-        missing = set(plan.tasks) - present
-        if missing == set(plan.tasks):
+        if not present & set(plan.tasks):
             raise UnknownNameError(
                 f"{dataset.name}: expected pictures of task {', '.join(plan.tasks)}, found only "
                 f"{', '.join(sorted(present))}; choose another --task"
@@ -129,7 +132,7 @@ def expand(
 ) -> list[Work]:
     """All work items of a plan, in a fixed order, without duplicates.
 
-    `digests` has the file hashes of an earlier start, so that unchanged files are not read again.
+    `digests` has the hashes of files from an earlier start of the run.
     """
     works: dict[str, Work] = {}
     digests = digests or Digests()
@@ -147,25 +150,25 @@ def expand(
             "expected at least one picture, but none has a task and split of the plan (tasks: "
             f"{', '.join(plan.tasks) or 'all'}; splits: "
             f"{', '.join(split or 'none' for split in plan.splits)}); change --task or --split "
-            "(verax data info NAME shows what a dataset has)"
+            "(verax data info NAME shows the tasks and splits of a dataset)"
         )
     return list(works.values())
 
 
 def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
-    """Raises SettingsError if a picture name occurs in two datasets, so that results would mix."""
+    """Raise SettingsError if two datasets of one name have a picture of the same name and task."""
     counts = Counter((item.task, item.dataset, item.name) for items in selections for item in items)
     twice = [f"{dataset}/{name}" for (_, dataset, name), n in counts.items() if n > 1]
     if twice:
         raise SettingsError(
-            f"{len(twice)} pictures have the same name in two datasets, such as {twice[0]}; rename "
-            "one of the folders, or write a manifest that names its dataset"
+            f"{len(twice)} pictures have the same name in two datasets of one name, such as "
+            f"{twice[0]}; rename one of the folders, or change the column dataset of its manifest"
         )
 
 
 def _scene(item: Item, shared: Counter[Path]) -> str:
-    """A scene name for an item without one: its reference, if several photos have the same one,
-    else the item itself. `shared` counts the photos of each reference."""
+    """A name for the scene of an item: the file name of its reference if several photos share this
+    reference, else the item's own name. `shared` counts the photos of each reference."""
     several = item.input and item.target and shared[item.target] > 1
     return item.target.name if several and item.target else item.name
 
@@ -210,7 +213,7 @@ def _item_work(
 
 
 def _repeated(plan: Plan, work: Work) -> list[Work]:
-    """The work once for each prompt and repeat of the provider call."""
+    """Copies of `work`, one for each prompt of the plan and each repeat of the provider call."""
     asking = replace(work, generator=work.model, quality=plan.quality)
     return [
         replace(asking, prompt=prompt, repeat=repeat)
@@ -220,9 +223,9 @@ def _repeated(plan: Plan, work: Work) -> list[Work]:
 
 
 def _priors(plan: Plan, method: str) -> tuple[str, ...]:
-    """The kinds of prior with which the plan runs a method; without "none" if the method needs one.
+    """The kinds of prior with which the plan runs a method; ("none",) if the method takes no prior.
 
-    If "none" is the only kind, it stays, and the method abstains.
+    A method that needs a prior is not run with "none", unless this is the plan's only kind.
     """
     kind = resolve(method)[0]
     if not kind.needs_prior:
@@ -234,10 +237,10 @@ def _priors(plan: Plan, method: str) -> tuple[str, ...]:
 def _prior_of(
     prior: str, items: list[Item], index: int, pool: Sequence[Item]
 ) -> tuple[str, Path | None]:
-    """The kind of prior for item `index` ("auto" resolved), and the file that it comes from.
+    """The kind of prior for item `index`, and the file from which it is read or simulated, or None.
 
-    The file is None if none is needed or there is none. A foreign prior belongs to another item of
-    the plan, else to one of `pool`, the whole dataset.
+    "auto" becomes "files", "simulated" or "none", the first that is possible. The prior "foreign"
+    is that of another item, from `items` or else from `pool`, the whole dataset.
     """
     item = items[index]
     if prior == "auto":
@@ -256,7 +259,7 @@ def _prior_of(
 
 
 def _key(work: Work, digests: Digests) -> str:
-    """32 hex digits of a SHA-256 over everything that decides the output of a work item."""
+    """32 hex digits of a SHA-256 over everything on which the output of a work item depends."""
     degradation = work.degradation
     what = (
         verax.__version__,
@@ -273,14 +276,14 @@ def _key(work: Work, digests: Digests) -> str:
 
 @cache
 def snapshot_of(model: str) -> str:
-    """The newest dated name that the catalog has for a model; `model` itself if it has none."""
+    """The model's newest dated name in the catalog (as "gpt-image-2-2026-04-21"), else `model`."""
     known = models.models().get(model)
     return known.snapshots[-1] if known and known.snapshots else model
 
 
 @cache
 def prompt_text(task: str, wording: str) -> str:
-    """The prompt that a provider gets; `wording` itself if the catalog has none for the task."""
+    """The text of the catalog's prompt called `wording` for a task; `wording` if it has none."""
     name = PROMPT_TASKS.get(task, task)
     if not wording or name not in catalog.tasks():
         return wording
