@@ -110,7 +110,7 @@ def test_numbered_places_are_written_out():
 def test_no_archive_writes_outside_its_folder(tmp_path, name):
     (tmp_path / "bad.zip").write_bytes(zipped(**{"fine.png": b"x", name: b"x"}))
 
-    with pytest.raises(InputError, match="outside the folder"):
+    with pytest.raises(InputError, match="inside the folder, but"):
         fetch.unpack(tmp_path / "bad.zip", tmp_path / "in")
     assert not (tmp_path / "in").exists()
     assert not (tmp_path / "out.png").exists()

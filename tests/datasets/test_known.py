@@ -177,7 +177,7 @@ def test_photos_alone_are_a_dataset_too(tmp_path):
 def test_two_sides_without_one_common_name_are_refused(tmp_path):
     put(tmp_path / "x", "low/a.png", "high/b.png")
 
-    with pytest.raises(SettingsError, match="rename the partners"):
+    with pytest.raises(SettingsError, match="rename the references"):
         verax("add", tmp_path / "x")
 
 

@@ -116,7 +116,7 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(photo):
 
 
 def test_a_comparing_metric_without_reference_is_refused(photo):
-    with pytest.raises(InputError, match="psnr needs a reference"):
+    with pytest.raises(InputError, match="psnr: expected a reference"):
         score(photo, None, ["psnr"])
 
 

@@ -1,10 +1,10 @@
 """Items of a dataset: photo, reference and generated picture, matched by name.
 
-`registry` knows datasets by name, `fetch` downloads their files. Two forms need no name. One is a
-folder with `input/`, `target/` and `generated/` (or other usual names; none is required): partners
-have the same name without suffix; photos alone may lie in the folder itself. The other is a
-manifest: a CSV file with the columns task, input, target and, if wanted, dataset, split, generated,
-generator, licence, scene. Its paths are relative to its own folder.
+`registry` knows published datasets by name, `fetch` downloads their files. A user's own dataset is
+a folder or a manifest. The folder has pictures of the same names (without suffix) in `input/`,
+`target/` and `generated/`, or under other usual names; photos alone may lie in the folder itself. A
+manifest is a CSV file with the columns task, input, target and, if wanted, dataset, split,
+generated, generator, licence, scene. Its paths are relative to its own folder.
 """
 
 import codecs
@@ -36,11 +36,11 @@ class Item:
 
     Attributes:
         name: unique in the dataset.
+        task: kind of damage, such as "dehazing".
         input: the photo; None if only the clean `target` exists, which can be degraded.
         target: the reference (clean picture) on the photo's pixel grid, or None.
-        generated: what a model returned for the photo, or None.
-        scene: name of the scene, "" if unknown. Statistics resample scenes, since pictures of one
-            scene are not independent.
+        generated: what a model returned for the photo, or None; `generator` names the model.
+        scene: name of what the photo shows; statistics treat photos of one scene as dependent.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Dataset:
 
 
 def from_manifest(path: Path) -> Dataset:
-    """The dataset of a manifest (CSV). Raises SettingsError for missing columns or files."""
+    """Read a dataset from a manifest (CSV). Raises SettingsError for missing columns or files."""
     rows = list(csv.DictReader(StringIO(_text_of(path), newline="")))
     if not rows or not {"task", "input", "target"} <= set(rows[0]):
         raise SettingsError(
-            f"{path}: expected a CSV with the columns task, input, target (others may be missing), "
-            f"got {', '.join(sorted(rows[0])) if rows else 'no rows'}; add what is missing"
+            f"{path}: expected a CSV with at least the columns task, input and target, got "
+            f"{', '.join(sorted(rows[0])) if rows else 'no rows'}; add what is missing"
         )
     items = tuple(_manifest_item(row, path.parent) for row in rows)
     _check_rows(path, items)
@@ -93,14 +93,14 @@ def _text_of(path: Path) -> str:
 def _manifest_item(row: dict[str, str], root: Path) -> Item:
     first = next((row[role] for role in ROLES if row.get(role)), "")
     if not first:
-        raise SettingsError(f"{root}: a row of the manifest names no picture; remove it: {row}")
+        raise SettingsError(f"{root}: a manifest row names no picture; remove this row: {row}")
     facts: dict[str, Any] = {role: root / row[role] if row.get(role) else None for role in ROLES}
     facts |= {name: row.get(name) or "" for name in ("split", "generator", "licence", "scene")}
     return Item(name=first, task=row["task"], dataset=row.get("dataset") or root.name, **facts)
 
 
 def from_folder(folder: Path, *, task: str) -> Dataset:
-    """The dataset in a folder with input/, target/, generated/; pictures are matched by name."""
+    """Read a dataset from a folder with input/, target/, generated/, matching pictures by name."""
     places = {role: _place(folder, role) for role in ROLES}
     if not (places["input"].is_dir() or places["target"].is_dir()) and _pictures(folder):
         places["input"] = folder
@@ -108,14 +108,14 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
     lead = roles["input"] or roles["target"]
     if not lead:
         raise SettingsError(
-            f"{folder}: expected a manifest.csv, pictures, or the folders input/, target/ and "
-            "generated/ with pictures of the same names; found none of these; check the path"
+            f"{folder}: expected a file manifest.csv, pictures, or the folders input/ and target/ "
+            "with pictures of the same names; found none of these; check the path"
         )
     if roles["input"] and roles["target"] and not set(roles["input"]) & set(roles["target"]):
         raise SettingsError(
-            f"{folder}: expected pictures of the same names (apart from the suffix) in "
-            f"{places['input'].name}/ and {places['target'].name}/, found no partner, such as of "
-            f"{next(iter(roles['input'].values())).name}; rename the partners"
+            f"{folder}: expected a photo and its reference to have the same name (without suffix), "
+            f"but {places['target'].name}/ has none of the names in {places['input'].name}/, such "
+            f"as {next(iter(roles['input'].values())).name}; rename the references"
         )
     items = tuple(
         Item(
@@ -133,16 +133,16 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
 
 
 def _place(folder: Path, role: str) -> Path:
-    """The subfolder for a role (a key of FOLDERS), by any usual name; `folder`/`role` if absent."""
+    """The subfolder for `role` ("input" ...), by any usual name such as "hazy", or folder/role."""
     there = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
     return next((there[name] for name in FOLDERS[role] if name in there), folder / role)
 
 
 def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
-    """For each folder, its pictures by key; partners in several folders have the same key.
+    """For each folder, its pictures by key; pictures that belong together have the same key.
 
-    The key is the file name without suffix, made by `common_key`. Raises SettingsError if two files
-    of one folder have the same key.
+    The key is the file name without suffix, in lower case unless case matters. Raises SettingsError
+    if two pictures of one folder have the same name without suffix.
     """
     names = [sorted(_pictures(folder)) for folder in folders]
     for folder, some in zip(folders, names, strict=True):
@@ -160,8 +160,8 @@ def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
 
 
 def common_key(*names: Sequence[str]) -> Callable[[str], str]:
-    """A function from file names to keys, which are equal for names that match: without suffix, in
-    one Unicode form, and in lower case unless names in one list differ only in case."""
+    """A function that turns a file name into a key: the name without suffix, in one Unicode form,
+    and in lower case unless one of the lists in `names` has names that differ only in case."""
     clear = all(len(set(map(_folded, some))) == len(set(map(_normal, some))) for some in names)
     return _folded if clear else _normal
 
@@ -199,11 +199,11 @@ def _some(names: Sequence[str], limit: int = 5) -> str:
 
 
 def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
-    """Raises SettingsError if a file is missing, or if two rows have the same first picture."""
+    """Raise SettingsError if a file is missing, or if two rows are about the same picture."""
     files = [file for i in items for file in (i.input, i.target, i.generated) if file is not None]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:
-        raise SettingsError(f"{path}: files of its rows do not exist, add them: {_some(absent)}")
+        raise SettingsError(f"{path} names files that do not exist, add them: {_some(absent)}")
     twice = [name for name, n in Counter(item.name for item in items).items() if n > 1]
     if twice:
         raise SettingsError(
@@ -214,16 +214,15 @@ def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the files of a dataset lie in its folder, and by which key partners are found.
+    """Where the files of a dataset lie in its folder, and which of them belong together.
 
     Attributes:
         input, target, generated: glob patterns of the files, "" if the dataset has none of a kind.
-        key: regular expression on the name without suffix; its groups, joined, are the key. "": the
-            whole name is the key.
-        folder: whether folder names that match a wildcard of the pattern are part of the key.
-        test: regular expression; pictures whose key matches are the test split, the rest is train.
-        scene: regular expression on the key whose group is the name of the scene; "" if every
-            picture is its own scene.
+        key: regular expression for the file name without suffix, "" for the whole name. Files for
+            which it finds the same groups belong together; the joined groups are their key.
+        folder: whether names of folders that match a wildcard of the pattern are part of the key.
+        test: regular expression; pictures whose key matches are split "test", the others "train".
+        scene: regular expression whose group is the name of the scene in the key; "" for none.
         task: the task of these pictures, "" for that of the dataset.
     """
 
@@ -241,7 +240,8 @@ class Layout:
         return " with ".join(sides)
 
     def key_of(self, path: Path, root: Path, pattern: str) -> str | None:
-        """The key that a file shares with its partners; None if its name does not match `key`."""
+        """The key of a file below the folder `root`, which matches the glob `pattern`; None if its
+        name does not match the regular expression `key`."""
         name = path.stem
         if self.key:
             match = re.search(self.key, name)
@@ -256,7 +256,7 @@ class Layout:
 
 
 def find_items(folder: Path, layouts: Iterable[Layout]) -> list[Item]:
-    """The items that the layouts find below `folder`, in order; a photo is taken only once."""
+    """The items below `folder` in the order of the layouts; each photo is taken only once."""
     used: set[Path] = set()
     items: list[Item] = []
     for layout in layouts:
@@ -292,7 +292,7 @@ def _items(folder: Path, layout: Layout) -> list[Item]:
 
 
 def _side(folder: Path, layout: Layout, pattern: str) -> list[tuple[Path, str]]:
-    """The pictures below `folder` that match the glob `pattern`, as (file, key), sorted by path."""
+    """(file, key) of the pictures below `folder` that match the glob `pattern`, sorted by path."""
     if not pattern:
         return []
     files = sorted(p for p in folder.glob(pattern) if is_picture_name(p) and p.is_file())

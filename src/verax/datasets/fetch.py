@@ -20,9 +20,9 @@ Tell = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes 
 
 
 def expand(place: str) -> list[str]:
-    """The addresses of a pattern: a{08..10}.zip gives a08.zip, a09.zip and a10.zip.
+    """The addresses that a pattern stands for: a{08..10}.zip gives a08.zip, a09.zip, a10.zip.
 
-    An address without a pattern is returned alone.
+    An address without such braces is returned as it is.
     """
     match = re.search(r"\{(\d+)\.\.(\d+)\}", place)
     if match is None:
@@ -40,11 +40,12 @@ def file_name(address: str) -> str:
 def download(
     address: str, target: Path, *, client: httpx2.Client, tell: Tell, sha256: str = ""
 ) -> str:
-    """Download to the file `target`, continuing an earlier attempt. Returns its SHA-256.
+    """Download `address` to the file `target` unless it exists; returns the SHA-256 of the file.
 
-    Data is written to `target`.part; if the file on the server has changed, the download starts
-    again. `tell` is called with every block. Raises RunError if the connection fails (another call
-    continues), InputError if the checksum is not `sha256`.
+    Data is first written to `target`.part, and an interrupted download is continued, unless the
+    file on the server has changed. After every block `tell` is called with the name of the file,
+    the bytes so far and those in total (None: unknown). Raises RunError if the connection fails,
+    InputError if the checksum is not `sha256`.
     """
     if not target.is_file():
         part, tag = target.with_name(target.name + ".part"), target.with_name(target.name + ".tag")
@@ -62,7 +63,7 @@ def download(
     actual = digest(target)
     if sha256 and actual != sha256:
         raise InputError(
-            f"{target}: SHA-256 is {actual}, expected {sha256}; remove it and fetch it again"
+            f"{target}: expected SHA-256 {sha256}, got {actual}; remove the file and fetch it again"
         )
     return actual
 
@@ -116,7 +117,7 @@ def _room(place: Path, needed: int) -> None:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """The SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -124,8 +125,8 @@ def digest(path: Path) -> str:
 def unpack(archive: Path, folder: Path) -> int:
     """Unpack a zip archive into `folder`. Returns the number of files.
 
-    Before anything is written, the archive is checked for paths outside the folder, links,
-    passwords and excessive size. Raises InputError.
+    Before anything is written, the archive is checked: InputError is raised if it has paths outside
+    the folder, links, encrypted files, or so much content that it could fill the disk.
     """
     try:
         with zipfile.ZipFile(archive) as content:
@@ -147,17 +148,17 @@ def _checked(archive: Path, content: zipfile.ZipFile) -> Iterator[zipfile.ZipInf
     unpacked = sum(member.file_size for member in members)
     if len(members) > MOST_FILES or unpacked > MOST_RATIO * max(archive.stat().st_size, CHUNK):
         raise InputError(
-            f"{archive}: expected an archive of pictures, got {len(members)} files of "
-            f"{unpacked / 1e9:.1f} GB packed into {archive.stat().st_size / 1e6:.1f} MB; it was "
-            "not unpacked, since it could fill the disk; look for another copy"
+            f"{archive}: expected an archive of pictures, which hardly compress, but "
+            f"{archive.stat().st_size / 1e6:.1f} MB hold {len(members)} files of "
+            f"{unpacked / 1e9:.1f} GB; it was not unpacked, look for another copy"
         )
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         kind = stat.S_IFMT(member.external_attr >> 16)
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             raise InputError(
-                f"{archive}: {member.filename!r} would be written outside the folder; the archive "
-                "was not unpacked, look for another copy"
+                f"{archive}: expected files inside the folder, but {member.filename!r} would be "
+                "written outside; the archive was not unpacked, look for another copy"
             )
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or member.flag_bits & 1:
             raise InputError(

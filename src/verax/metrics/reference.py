@@ -30,7 +30,7 @@ EDGE_TOLERANCE_PX = 2
 
 
 def psnr(restored: Image, reference: Image) -> float:
-    """Peak signal-to-noise ratio in dB over all channels, at most PSNR_CAP_DB (equal pictures)."""
+    """Peak signal-to-noise ratio in dB over all channels; 100 for equal pictures, never more."""
     error = float(cv2.norm(restored, reference, cv2.NORM_L2SQR)) / restored.size
     return PSNR_CAP_DB if error <= 0 else min(PSNR_CAP_DB, -10.0 * float(np.log10(error)))
 
@@ -52,7 +52,7 @@ def ssim(restored: Image, reference: Image) -> float:
 
 
 def ssim_map(restored: Image, reference: Image) -> Map:
-    """(H, W) structural similarity per pixel, averaged over channels; the border is mirrored."""
+    """(H, W) structural similarity per pixel, averaged over channels; windows mirror the border."""
     maps = [_maps(a, b)[0] for a, b in _planes(restored, reference)]
     return np.asarray(np.mean(maps, axis=0), np.float32)
 
@@ -60,9 +60,9 @@ def ssim_map(restored: Image, reference: Image) -> Map:
 def ms_ssim(restored: Image, reference: Image) -> float:
     """Multi-scale structural similarity over five octaves; 1 for equal pictures.
 
-    As in torchmetrics: contrast and structure are averaged over the windows inside the picture; in
-    the coarsest octave, the full SSIM is averaged over all pixels of the mirrored picture. Negative
-    averages count as zero.
+    As in torchmetrics, the four finer octaves count contrast and structure, averaged over the
+    windows inside the picture. The coarsest octave counts the full SSIM, averaged over all pixels,
+    with a mirrored border. A negative average counts as zero.
     """
     check_size("ms_ssim", restored, MS_SSIM_MIN_PX)
     result = 1.0
@@ -81,10 +81,10 @@ def _planes(restored: Image, reference: Image) -> list[tuple[Map, Map]]:
 
 
 def _maps(restored: Map, reference: Map) -> tuple[Map, Map]:
-    """SSIM and its contrast-structure factor, each (H, W), for one channel.
+    """For one channel, the SSIM and its factor for contrast and structure, each (H, W).
 
-    The sum s = a + b and the difference d = a - b need four blurs instead of five: a² + b² =
-    (s² + d²) / 2 and ab = (s² - d²) / 4 hold for means and for second moments.
+    For pictures a and b they are computed from s = a + b and d = a - b, which takes four blurs
+    instead of five, since a² + b² = (s² + d²) / 2 and ab = (s² - d²) / 4.
     """
     s, d = cv2.add(restored, reference), cv2.subtract(restored, reference)
     mean_s, mean_d = _blur(s), _blur(d)
@@ -96,7 +96,7 @@ def _maps(restored: Map, reference: Map) -> tuple[Map, Map]:
 
 
 def _similarity(s2: Map, d2: Map, constant: float) -> Map:
-    """(2ab + constant) / (a² + b² + constant), computed from s² = (a + b)² and d² = (a - b)²."""
+    """(2ab + constant) / (a² + b² + constant) per pixel; `s2` is (a + b)² and `d2` is (a - b)²."""
     above = cv2.addWeighted(s2, 0.5, d2, -0.5, constant)
     below = cv2.addWeighted(s2, 0.5, d2, 0.5, constant)
     ratio: Map = cv2.divide(above, below)
@@ -185,7 +185,8 @@ def _edges(image: Image) -> NDArray[np.uint8]:
 
 
 def _share_near(edges: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:
-    """Share of the pixels in `edges` with one of `others` within 2 px; 1 if `edges` is empty."""
+    """Share of the edge pixels in `edges` (not 0) that have one of `others` within 2 px; 1 if there
+    are none in `edges`."""
     if not edges.any():
         return 1.0
     distance = cv2.distanceTransform(255 - others, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

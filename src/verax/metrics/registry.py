@@ -38,7 +38,7 @@ class Metric:
         what: what it measures, in a few words.
         function: takes (restored, reference), or (restored) if no reference is needed.
         direction: whether "higher" or "lower" values are better.
-        needs: "reference" or "nothing" beside the restoration.
+        needs: what it needs beside the restoration, "reference" or "nothing".
         channel: the channel that it is defined on; "" if the protocol decides.
         data_range: range of pixel values that its constants belong to, 1 or 255.
         kernel: window, scales and constants, in words.
@@ -68,7 +68,7 @@ def library_version() -> str:
 
 
 def learned(name: str) -> Callable[..., float]:
-    """A function that computes a learned metric of one or two pictures by pyiqa.
+    """A function that computes the learned metric `name` of one or two pictures by pyiqa.
 
     The function raises MissingExtraError if torch or pyiqa is not installed.
     """

@@ -83,7 +83,8 @@ def _edges(plane: Map) -> Map:
 
 
 def _eme(plane: Map) -> float:
-    """Mean of 2 ln(max / min) over blocks; levels below 1 (of 255) count as 1."""
+    """Enhancement measure (EME) of levels (H, W) in 0..255: the mean of 2 ln(max / min) over blocks
+    of about 8x8 px. Levels below 1 count as 1."""
     low, high = _extremes(np.maximum(plane, 1))
     return float(2 * np.log(high / low).mean())
 
@@ -96,7 +97,8 @@ def _extremes(plane: Map) -> tuple[Map, Map]:
 
 
 def _uiconm(levels: Map) -> float:
-    """Mean of -r ln r over blocks, where r is the Michelson contrast in PLIP arithmetic."""
+    """The contrast term of UIQM for levels (H, W, 3) in 0..255: the mean of -r ln r over blocks of
+    about 8x8 px, where r is a block's Michelson contrast in PLIP arithmetic."""
     low, high = _extremes(levels.mean(axis=2))
     above = PLIP_RANGE * (high - low) / (PLIP_RANGE - low)
     below = high + low - high * low / PLIP_RANGE
@@ -108,8 +110,8 @@ def _uiconm(levels: Map) -> float:
 def uciqe(image: Image) -> float:
     """UCIQE: underwater quality from chroma, contrast and saturation; higher is better.
 
-    Weighted sum of the standard deviation of chroma, the contrast of lightness and the mean
-    saturation, in CIELAB divided by 100; saturation is C / sqrt(C^2 + L^2).
+    It is a weighted sum of the standard deviation of chroma C, the contrast of lightness L and the
+    mean saturation C / sqrt(C^2 + L^2), in CIELAB divided by 100.
     """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab) / np.float32(100)
     lightness, chroma = lab[..., 0], np.hypot(lab[..., 1], lab[..., 2])
@@ -137,16 +139,17 @@ HAZE_WEIGHTS = (-0.130, -1.059, 0.037, -1.930, -4.712, 0.052, 0.749)
 
 
 def haze_density(image: Image) -> float:
-    """Estimated mean share of the light that haze adds, in [0, 1]; lower is clearer.
-
-    In the haze model I = J t + A (1 - t) with transmission t, this is the mean of 1 - t.
-    """
+    """Estimated mean of 1 - t over the picture, in [0, 1], where t is the transmission in the haze
+    model I = J t + A (1 - t); lower is clearer."""
     logit = HAZE_OFFSET + float(np.dot(HAZE_WEIGHTS, haze_features(image)))
     return float(1 / (1 + np.exp(-logit)))
 
 
 def haze_features(image: Image) -> NDArray[np.float64]:
-    """(7,) the statistics named in HAZE_FEATURES, at a short side of at most 256 px."""
+    """(7,) statistics of a picture that tell how hazy it is, such as its dark channel and contrast.
+
+    They are computed at a short side of at most 256 px.
+    """
     small = _shrink(image)
     low, high = small.min(axis=2), small.max(axis=2)
     dark = cv2.erode(low, np.ones((9, 9), np.uint8))
@@ -177,9 +180,9 @@ def _shrink(image: Image) -> Image:
 def scene_state(before: Image, after: Image, overlap: NDArray[np.bool_]) -> SceneState:
     """Whether the time of day or the light changed between two registered pictures, and how.
 
-    "same" if a restoration explains the change: a restoration may brighten, but hardly darkens; may
-    remove a colour cast, but adds none; and keeps the order of bright and dark places. Only removed
-    haze may change that order, but then the structure agrees.
+    Returns "same" if restoration can explain the change. A restoration may brighten a picture, but
+    hardly darkens it. It may remove a colour cast, but adds none. It keeps bright places brighter
+    than dark ones, unless it removes haze, and then fine structure stays the same.
 
     Args:
         before, after: (H, W, 3) on the same pixel grid.
@@ -213,7 +216,7 @@ def _small(
 
 
 def _stops(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Median change of luminance in `overlap`, in stops (factors of two); above 0 is brighter."""
+    """Median change of luminance in `overlap`, in stops (factors of two); above 0 if brighter."""
     first, second = (np.maximum(to_linear(p) @ LUMA_709, DARKEST)[overlap] for p in (before, after))
     return float(np.median(np.log2(second / first)))
 
@@ -226,7 +229,7 @@ def cast(pixels: Map) -> float:
 
 
 def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Rank correlation of strongly blurred luma in `overlap`, in [-1, 1]; 1 for flat pictures."""
+    """Rank correlation of strongly blurred luma in `overlap`, -1..1; 1 if a picture is flat."""
     sigma = BROAD * max(overlap.shape)
     planes = [wide_blur(luma(picture), sigma)[overlap] for picture in (before, after)]
     if min(float(plane.std()) for plane in planes) < FLAT:
@@ -236,7 +239,10 @@ def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def _agreement(exposed: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Mean local correlation of fine structure in `overlap`, 0 to 1; two flat places give 1."""
+    """Mean local correlation of fine structure in `overlap`, 0..1; places flat in both count as 1.
+
+    `exposed` is the picture before the change, made as bright as `after`.
+    """
     side = max(overlap.shape)
     one, two = (
         wide_blur(y, FINE * side) - wide_blur(y, NEARBY * side) for y in map(luma, (exposed, after))

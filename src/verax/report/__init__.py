@@ -3,9 +3,9 @@
 A plot is a list of marks, drawn as SVG for the page and by matplotlib for files. In the page,
 colours are CSS classes that follow the theme; in files they are fixed.
 
-The compare viewer is a script (in two files) and a style sheet, used by the report and by the web
-page; viewer/compare.js explains how to call it. Its panels and overlays are
-`{"name": ..., "src": ...}`, where `src` is a path relative to the page or a data address.
+The compare viewer shows pictures over each other, in the report and on the web page. It is a script
+and a style sheet; viewer/compare.js explains how to call it. It gets each picture as
+`{"name": ..., "src": ...}`, where `src` is a path relative to the page or a data URL.
 """
 
 import json
@@ -48,9 +48,9 @@ class Mark:
     Attributes:
         points: (x, y) in px from the top left: one for a dot or text, two for a line (ends) or a
             bar (opposite corners), any number for a curve.
-        look: its CSS classes, separated by spaces.
+        look: names of CSS classes, separated by spaces.
         words: the text of a "text"; the tooltip of other marks.
-        opacity: of the fill, 0..1; None for that of its class.
+        opacity: of the fill, 0..1; None: as the CSS says.
     """
 
     kind: Literal["line", "dot", "bar", "text", "curve"]
@@ -62,7 +62,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A plot with its title and caption; `about` names what it shows, `size` is in px."""
+    """A plot with title and caption.
+
+    `about` names the pictures or the generator that it is about; `size` is (width, height) in px.
+    """
 
     title: str
     caption: str
@@ -183,7 +186,10 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
 
 
 def x_axis(low: float, high: float, x: Scale, top: float, bottom: float) -> list[Mark]:
-    """Vertical grid lines at round values between low and high, each with its value below."""
+    """Vertical grid lines at round values between `low` and `high`, each with its value below.
+
+    `x` turns a value into a position in px; the lines run from `top` to `bottom` (px).
+    """
     marks = []
     for value in ticks(low, high):
         marks.append(line(x(value), top, x(value), bottom, "grid"))
@@ -192,7 +198,10 @@ def x_axis(low: float, high: float, x: Scale, top: float, bottom: float) -> list
 
 
 def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list[Mark]:
-    """Horizontal grid lines at round values between low and high, with the values on the left."""
+    """Horizontal grid lines at round values between `low` and `high`, with the values on the left.
+
+    `y` turns a value into a position in px; the lines run from `left` to `right` (px).
+    """
     marks = []
     for value in ticks(low, high, most=6):
         marks.append(line(left, y(value), right, y(value), "grid"))
@@ -201,7 +210,7 @@ def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:
-    """The positions, some of them increased so that neighbours are at least `distance` apart."""
+    """The positions in the same order, some increased so that any two are `distance` apart."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for before, after in pairwise(order):
@@ -210,7 +219,7 @@ def apart(places: Sequence[float], distance: float) -> list[float]:
 
 
 def viewer_script() -> str:
-    """The JavaScript of the compare viewer; it defines `veraxCompare(element, options)`."""
+    """The JavaScript of the compare viewer, which defines `veraxCompare(element, options)`."""
     parts = (files(__package__) / "viewer" / name for name in ("hands.js", "compare.js"))
     return "\n".join(part.read_text(encoding="utf-8") for part in parts)
 
@@ -221,7 +230,7 @@ def viewer_style() -> str:
 
 
 def template(name: str, **filters: Callable[..., str]) -> "jinja2.Template":
-    """The Jinja template `name` of this package; its expressions may use `filters`."""
+    """The Jinja template `name` of this package. `filters` are functions that it uses by name."""
     import jinja2
 
     environment = jinja2.Environment(

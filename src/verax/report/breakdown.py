@@ -1,7 +1,7 @@
-"""The breakdown of a run: where a prior helps, what each generator changed, how good it is alone.
+"""The breakdown of a run: where priors help, what generators changed, how good their pictures are.
 
-Changes (medians of the deviations), the loss ladder and the score need a run with --deviation. The
-score is 10 - drift / 10, where drift (0..100) sums up all deviations; 10 means no unwanted change.
+A run with --deviation also gives medians of the deviations, the loss ladder (PSNR after more and
+more corrections) and the score, which is 10 - drift / 10. Drift sums up all deviations, 0..100.
 """
 
 import json
@@ -35,7 +35,8 @@ COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`n` outputs of which the quantity `Split.by` lies in [low, high], and their mean gain."""
+    """`n` outputs whose registration confidence or drift lies between `low` and `high`, and their
+    mean gain over the unchanged photo."""
 
     low: float
     high: float
@@ -48,10 +49,10 @@ class Split:
     """How much a method gains over the unchanged photo, in groups of outputs.
 
     Attributes:
-        by: what sorts outputs into groups: "registration confidence", or "drift" (the size of all
-            deviations, 0..100).
+        by: "registration confidence" (0..1) or "drift" (the size of all deviations, 0..100).
+        metric: the metric in which the gain is measured.
         label: the method with its kind of prior, such as "full (files)".
-        groups: equally large, from the lowest values to the highest.
+        groups: about equally large, from the lowest numbers to the highest.
     """
 
     by: str
@@ -62,14 +63,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the outputs of one method changed against their photos, on one task.
+    """How the outputs of one method deviate from their photos, on one task.
 
     Attributes:
-        label: the method with its kind of prior.
+        label: the method with its kind of prior, such as "full (files)".
         n: number of outputs.
-        medians: of the quantities in COLUMNS; None for one that could not be measured.
-        scene_changed: number of outputs with another scene state, such as night made day.
-        foreign: number of outputs that show another scene, of which nothing can be measured.
+        medians: of the numbers in COLUMNS, such as drift and shift; None where none was measured.
+        scene_changed: number of outputs with changed time of day or light, such as night made day.
+        foreign: number of outputs that were not registered, since they show another scene.
     """
 
     generator: str
@@ -83,8 +84,8 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Rungs:
-    """The loss ladder: mean PSNR over `n` outputs, after one kind of deviation after the other is
-    corrected; `steps` are (kind of deviation, PSNR in dB)."""
+    """The loss ladder: mean PSNR of `n` priors, uncorrected and after each of several corrections
+    (size, geometry, colour); `steps` are (name of the correction, PSNR in dB)."""
 
     task: str
     source: str
@@ -95,7 +96,7 @@ class Rungs:
 def splits(results: Results, *, metric: str = "psnr") -> list[Split]:
     """For each method, its gain over the unchanged photo by registration confidence and by drift.
 
-    Methods with fewer than FEWEST outputs are left out.
+    Methods with fewer than 8 outputs are left out.
     """
     gains = gains_of(results, metric)
     points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
@@ -123,7 +124,7 @@ def _groups(pairs: list[tuple[float, float]]) -> tuple[Group, ...]:
 
 
 def changes(results: Results) -> list[Changes]:
-    """What outputs changed against their photos, one entry per generator, task and method."""
+    """How outputs deviate from their photos, one entry per generator, task and method."""
     rows: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for o in results.outputs:
         if o.key in results.deviations:
@@ -146,7 +147,7 @@ def _changes(generator: str, task: str, label: str, entries: list[dict[str, Any]
 
 
 def ladders(results: Results) -> list[Rungs]:
-    """Mean PSNR after each step of correction, per task; real and simulated priors stay apart."""
+    """The loss ladders of a run, one for each task, kind of prior and generator."""
     ladders: dict[tuple[str, str], list[list[tuple[str, float]]]] = defaultdict(list)
     for o in results.outputs:
         steps = results.deviations.get(o.key, {}).get("ladder")
@@ -181,7 +182,7 @@ class ByDataset:
 
 
 def by_dataset(results: Results, *, metric: str = "psnr") -> list[ByDataset]:
-    """One table of means per dataset for each task that has several datasets."""
+    """For each task with several datasets, a table with the mean on each dataset."""
     values = values_of(results, metric)
     lines_by_task: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
@@ -207,14 +208,14 @@ def _mean(values: list[float]) -> tuple[float, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good the pictures of one generator are alone, on one task.
+    """How good the pictures of one generator are by themselves, on one task.
 
     Attributes:
         source: the generator, or the kind of prior if the generator is unknown.
         score: 10 minus a tenth of the mean drift (size of all deviations, 0..100); None without.
-        success: share of all items with an answer that has the right size, shows the scene and is
-            no worse than the unchanged photo.
-        best_of: expected best value of the metric among K repeats, for K = 1, 2, ...
+        success: share of the items whose picture has the right size, shows the photo's scene and
+            is no worse than the unchanged photo.
+        best_of: expected best value of `metric` among K pictures of one photo, for K = 1, 2, ...
         seconds: (size of the photo as "WxH", mean seconds of the service, number of calls), small
             sizes first; () where unknown, as for pictures from files.
     """
@@ -230,7 +231,7 @@ class Quality:
 
 
 def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
-    """One entry per generator and task, from the outputs of the method raw-prior."""
+    """One entry per generator and task, from the method raw-prior (the prior, only resized)."""
     values, gains = values_of(results, metric), gains_of(results, metric)
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for o in results.outputs:
@@ -260,7 +261,7 @@ def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
 
 
 def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
-    """Whether an answer has the right size, shows the scene, and is no worse than the photo."""
+    """Whether a picture has the right size, shows the photo's scene and is no worse than it."""
     foreign = results.deviations.get(row.key, {}).get("placed") in FOREIGN
     return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
 
@@ -276,11 +277,11 @@ def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
 
 
 def best_of(groups: list[list[float]], *, higher_is_better: bool = True) -> tuple[float, ...]:
-    """Expected best of K answers to one photo, for K = 1, 2, ... up to the fewest answers.
+    """Expected best value of K pictures for one photo, K = 1, 2, ... up to the smallest group.
 
-    A group has the values of all answers to one photo; K of them are drawn without replacement, and
-    the mean over groups is returned. If n values are sorted from worst to best, the i-th (from 0)
-    is the best of K with probability C(i, K - 1) / C(n, K).
+    A group has the values of all pictures for one photo, of which K are drawn without replacement;
+    the result is the mean over groups. Of n values sorted from worst to best, the i-th (from 0) is
+    the best of K with probability C(i, K - 1) / C(n, K).
     """
     if not groups:
         return ()

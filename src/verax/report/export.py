@@ -1,8 +1,9 @@
 """Writes a run as files for other programs: CSV, Parquet, LaTeX, Markdown, plots.
 
-results.* has one row per output, scores.* one per value of a metric with its protocol,
-comparisons.csv one per pair of methods in a table, compared picture by picture. The tables mark the
-best and the second best method; their captions state the protocol.
+results.csv has one row per output; scores.csv has one row per value of a metric, with its protocol.
+Both are also written as Parquet. comparisons.csv has one row per pair of methods that a table has,
+compared picture by picture. The tables in tables.md and tables.tex mark the best and the second
+best method, and state the protocol in their captions.
 """
 
 import csv
@@ -43,7 +44,7 @@ _LATEX = str.maketrans(
 def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
     """Write a run as CSV, Parquet, tables.tex, tables.md and plots/. Returns the files written.
 
-    Parquet and plots need the extra `bench`; without it, only they are missing.
+    Parquet and plots need the packages of the extra `bench`; without them they are not written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns, rows = wide(results)
@@ -80,7 +81,8 @@ def write_csv(path: Path, head: Sequence[str], rows: Iterable[dict[str, Any]]) -
 
 
 def wide(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
-    """(columns, rows): one row per output, with scores, protocols and drift (size of deviation)."""
+    """(names of columns, rows) of a table with one row per output, which includes its scores, their
+    protocols and its drift (the size of all deviations, 0..100)."""
     metrics = sorted({s.metric for several in results.scores.values() for s in several})
     columns = [field.name for field in fields(OutputRow)]
     columns += [name for metric in metrics for name in (metric, f"{metric}_protocol")]
@@ -107,7 +109,7 @@ def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) ->
 
 
 def _save_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Write every plot in every format of PLOT_FORMATS; returns the files written."""
+    """Write every plot as PNG, SVG and PDF; returns the files written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in figures:
@@ -120,13 +122,14 @@ def _save_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinePair:
-    """Two methods compared: values of A minus values of B, on the pictures both have.
+    """The comparison of two methods, A and B, on the pictures for which both have a value.
 
     Attributes:
-        line_a, line_b: method and kind of prior.
-        difference, low, high: mean difference and its 95 % interval over scenes.
+        subset: which pictures of the task were compared, in words; "" for all.
+        line_a, line_b: methods with their kind of prior, such as "full (files)".
+        difference, low, high: mean of A minus B, and its 95 % bootstrap interval over scenes.
         wins: share of pictures on which A has the higher value; ties count half.
-        p_value, p_adjusted: of the difference, alone and Holm-adjusted over the table.
+        p_value, p_adjusted: p value of the difference, alone and Holm-adjusted over the table.
     """
 
     task: str
@@ -147,7 +150,7 @@ class LinePair:
 
 
 def line_pairs(results: Results, *, seed: int = 0) -> list[LinePair]:
-    """Every pair of methods in every table, if they share pictures of at least two scenes."""
+    """Compare, in every table, each two methods that have pictures of two scenes in common."""
     pairs = []
     for subset, outputs, metric, protocol, values in grouped(results):
         rows: dict[str, list[OutputRow]] = defaultdict(list)
@@ -197,7 +200,7 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def protocol_words(text: str) -> str:
-    """A stored protocol (a JSON list) in words."""
+    """Turn a protocol, stored as a JSON list (metric, channel, border ...), into words."""
     try:
         metric, channel, border, data_range, resampler, kernel, library, version = json.loads(text)
     except ValueError:

@@ -1,5 +1,5 @@
-"""The plots of a report: means with intervals, rank stability, perception against distortion, the
-loss ladder, best of K, seconds and cost."""
+"""The plots of a report: means with intervals, rank stability, perception against distortion, time
+and cost, the loss ladder (PSNR after more and more corrections), the best of K pictures."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ MOST_LETTERS = 30
 
 
 def same_pictures(tables: Sequence[Table]) -> list[list[Table]]:
-    """The tables in groups over the same pictures; the first of a group has the main metric."""
+    """Groups of tables about the same pictures; the first table of a group has the main metric."""
     groups = groupby(tables, key=lambda t: (t.task, t.degradation, t.subset))
     return [list(several) for _, several in groups]
 
@@ -36,7 +36,7 @@ def same_pictures(tables: Sequence[Table]) -> list[list[Table]]:
 def run_figures(
     tables: Sequence[Table], ladders: Sequence[Rungs], qualities: Sequence[Quality]
 ) -> list[Figure]:
-    """Every plot of a run."""
+    """All plots of a run."""
     figures = []
     for several in same_pictures(tables):
         figures += table_figures(several)
@@ -49,7 +49,7 @@ def run_figures(
 class PageView:
     """The section of the page on one task and set of pictures.
 
-    `tables` has that of the main metric first; `anchor` is the section's id in the page.
+    `tables` has one table per metric, that of the main metric first; `anchor` is the HTML id.
     """
 
     anchor: str
@@ -63,17 +63,17 @@ class PageView:
 
     @property
     def nothing(self) -> Line | None:
-        """The row of the unchanged photo in the main table; None if it was not run."""
+        """The main table's row of the method identity (unchanged photo); None if it was not run."""
         return next((one for one in self.main.lines if one.label == "identity"), None)
 
     def other(self, table: Table, line: Line) -> Line | None:
-        """The row of `table` with the method and prior of `line`; None if it has none."""
+        """The row of another table with the method and prior of `line`; None if there is none."""
         name = line.method, line.prior
         return next((one for one in table.lines if (one.method, one.prior) == name), None)
 
 
 def views(tables: list[Table]) -> list[PageView]:
-    """One section of the page for each set of pictures."""
+    """One section of the page for each task and set of pictures."""
     return [
         PageView(f"view-{place}", several[0].title, tuple(several), tuple(table_figures(several)))
         for place, several in enumerate(same_pictures(tables))
@@ -81,7 +81,7 @@ def views(tables: list[Table]) -> list[PageView]:
 
 
 def table_figures(tables: Sequence[Table]) -> list[Figure]:
-    """The plots for tables over the same pictures; the first table has the main metric."""
+    """The plots for several tables about the same pictures; the first has the main metric."""
     main = tables[0]
     figures = [means_figure(main)] if _scored(main) else []
     if len([one for one in main.lines if one.rank_shares]) > 1 and main.scenes > 1:
@@ -136,7 +136,7 @@ def means_figure(table: Table) -> Figure:
 
 
 def ranks_figure(table: Table) -> Figure:
-    """How often each row of the table takes each rank when the scenes are resampled."""
+    """In which share of bootstrap resamples each row of the table has each rank, as a heat map."""
     rows = [one for one in table.lines if one.rank_shares]
     cell = min(60.0, (WIDTH - LABEL - 10) / len(rows))
     marks: list[Mark] = []
@@ -159,7 +159,7 @@ def ranks_figure(table: Table) -> Figure:
 
 
 def plane_figure(distortion: Table, perception: Table) -> Figure:
-    """PSNR against a metric that needs no reference, one dot per method; better is right and up."""
+    """One dot per method: PSNR (better to the right) and a metric without reference (better up)."""
     other = {(one.method, one.prior): one.interval for one in perception.lines}
     points = [
         (one.label, one.interval.mean, mate.mean)
@@ -188,7 +188,7 @@ def plane_figure(distortion: Table, perception: Table) -> Figure:
 
 
 def expense_figure(table: Table) -> Figure:
-    """Mean seconds per picture of every method, with US dollars if any calls were paid."""
+    """Mean seconds per picture of every method as bars, with US dollars if any calls were paid."""
     rows = sorted(_scored(table), key=lambda one: one.seconds)
     top = max(one.seconds for one in rows) or 1.0
     x = scale(0, top, LABEL, WIDTH - RIGHT - 70)
@@ -205,7 +205,7 @@ def expense_figure(table: Table) -> Figure:
 
 
 def ladder_figure(ladder: Rungs) -> Figure:
-    """The loss ladder as bars: PSNR after one kind of deviation after the other is corrected."""
+    """The loss ladder as bars: mean PSNR of priors after more and more corrections."""
     top = max(psnr for _, psnr in ladder.steps) or 1.0
     marks: list[Mark] = []
     for index, (name, psnr) in enumerate(ladder.steps):
@@ -221,14 +221,15 @@ def ladder_figure(ladder: Rungs) -> Figure:
     title = f"{ladder.task}: loss ladder"
     pictures = f"{ladder.n} pictures" if ladder.n > 1 else "one picture"
     caption = (
-        f"PSNR of the raw prior ({ladder.source}) after one kind of deviation after the other is "
+        f"PSNR of the prior alone ({ladder.source}) after more and more of its deviations are "
         f"corrected, mean over {pictures}, on the pixels that every step covers."
     )
     return _figure(ladder.source, title, caption, ROW * len(ladder.steps) + 10, marks)
 
 
 def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
-    """Curves of the expected best of K answers; None if every prior was requested only once."""
+    """Curves over K of the expected best value among K pictures that a service makes for a photo;
+    None if it was called only once for each photo."""
     curves = [one for one in qualities if len(one.best_of) > 1]
     if not curves:
         return None
@@ -245,5 +246,5 @@ def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
         marks += [dot(px, py) for px, py in places]
         marks.append(text(right + 12, height + 4, _short(f"{one.task}, {one.source}"), "small"))
     metric = curves[0].metric
-    caption = f"Expected {metric} of the best of K answers to one photo, chosen with the reference."
+    caption = f"Expected {metric} of the best of K pictures for one photo, chosen by the reference."
     return _figure("", "best of K", caption, bottom + 24, marks)

@@ -1,9 +1,9 @@
 """Leaderboards of a stored run: a table per task, degradation, pictures, metric and protocol.
 
-Numbers of different protocols never share a table, nor do means over different pictures: methods
-that were run on part of the pictures (real priors exist for some, simulated ones for the others)
-get a table of that part, in which every other method is averaged over the same part. Every outcome
-is counted beside the mean. If the unchanged photo (method identity) was run, each table has it.
+A table never mixes values of different protocols, or means over different pictures. If a method
+was run on only a part of the pictures (say, those that have a generated picture), there is also a
+table about this part, in which all methods are averaged over the part. Each row has its mean and
+counts its outcomes. If the method identity (the unchanged photo) was run, each table has it.
 """
 
 from collections import Counter, defaultdict
@@ -42,14 +42,17 @@ class Line:
 
     Attributes:
         interval: mean over the scored pictures with its 95 % interval; None without scores.
-        outcomes: how many items ended in each outcome, in the order of OUTCOMES.
-        seconds, cost_usd: mean time of an item, and cost of all items.
+        outcomes: number of outputs that are restored, refused, failed, of wrong size, made without
+            the prior since it could not be registered, and abstained, in this order.
+        seconds, cost_usd: mean time of an output, and cost of all outputs.
         spread: typical standard deviation over repeats of one picture; NaN without repeats.
-        gain: this row minus the unchanged photo, on the pictures both have; None for that row.
-        p_gain: p value of `gain`, Holm-adjusted over the table.
-        against_best: the best row minus this one, on the pictures both have; None for the best.
-        p_adjusted: p value of `against_best`, Holm-adjusted over the table; NaN for the best.
-        rank_shares: share of bootstrap resamples in which this row is first, second, ...; () if
+        gain: this row minus the unchanged photo, on the pictures both have; None for the unchanged
+            photo itself, and if the pictures show fewer than two scenes.
+        p_gain: p value of `gain`, Holm-adjusted over the table; NaN without.
+        against_best: the best row minus this one, on the pictures both have; None for the best row,
+            and if the pictures show fewer than two scenes.
+        p_adjusted: p value of `against_best`, Holm-adjusted over the table; NaN without.
+        rank_shares: shares of bootstrap resamples in which this row is first, second, ...; () if
             the rows have no picture in common.
         place: 1 for the best mean, 2 for the second, ...
     """
@@ -78,7 +81,8 @@ class Line:
 
     @property
     def rank_share(self) -> float:
-        """Share of resamples in which this row is the best; NaN without a common picture."""
+        """Share of bootstrap resamples in which this row is the best; NaN if the rows have no
+        picture in common."""
         return self.rank_shares[0] if self.rank_shares else NAN
 
     def count(self, outcome: str) -> int:
@@ -89,8 +93,9 @@ class Line:
 class Table:
     """The rows for one task, degradation, set of pictures, metric and protocol, best first.
 
-    `subset` says in words which pictures these are; "" for all of the task. `unscored` are the
-    most frequent reasons why outputs have no value, as (reason, number of outputs).
+    `subset` says in words which pictures of the task these are, "" for all; `pictures` is their
+    number. `unscored` has the three most frequent reasons why outputs have no value, as (reason,
+    number of outputs).
     """
 
     task: str
@@ -126,7 +131,7 @@ class Table:
 
     @property
     def scenes(self) -> int:
-        """The largest number of scenes on which a row was scored."""
+        """The number of scenes on which a row was scored, of the row that has most."""
         return max((line.interval.scenes for line in self.lines if line.interval), default=0)
 
 
@@ -144,7 +149,8 @@ def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
 def _unscored(
     results: Results, outputs: Sequence[OutputRow], metric: str
 ) -> tuple[tuple[str, int], ...]:
-    """(reason, number of outputs) for outputs without a value of this metric, by frequency."""
+    """The three most frequent reasons why outputs have no value of this metric, as (reason, number
+    of outputs)."""
     scores = (s for o in outputs for s in results.scores.get(o.key, ()) if s.metric == metric)
     return tuple(Counter(s.reason for s in scores if s.value is None).most_common(MOST_REASONS))
 
@@ -187,9 +193,11 @@ def _figures(
     higher: bool,
     seed: int,
 ) -> list[tuple[Name, dict[str, Any]]]:
-    """The statistics of the methods in `order`, each as (method, fields of its `Line`).
+    """The statistics of methods, best first as in `order`: (method, its fields of `Line`) for each.
 
-    Every interval uses the same seed, so that methods with equal values get equal intervals.
+    `per_item` has the values of each method by picture, `scenes` the scene of each picture, and
+    `higher` says whether higher values are better. Every interval uses the same seed, so that
+    methods with equal values get equal intervals.
     """
     shares = _rank_shares([per_item[name] for name in order], scenes, higher, seed)
     best = per_item[order[0]] if order else {}
@@ -240,8 +248,8 @@ def _rank_shares(
 ) -> list[tuple[float, ...]]:
     """For each method, the shares of bootstrap resamples in which it has rank 1, 2, ...
 
-    `tables` has the values of each method. Only pictures that all methods have count; without any,
-    every entry is ().
+    `tables` has for each method its values by picture. Only pictures on which all methods have a
+    value are used; without any such picture, every entry is ().
     """
     items = shared_pictures(tables)
     if not items:
@@ -254,7 +262,7 @@ def _rank_shares(
 
 
 def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
-    """The fields of a `Line` that count all its items, scored or not."""
+    """The fields of a `Line` about its outputs, scored or not: outcomes, time, cost, spread."""
     counts = Counter(output.outcome for output in outputs)
     return {
         "outcomes": tuple(counts[outcome] for outcome in OUTCOMES),
@@ -265,7 +273,8 @@ def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, An
 
 
 def _spread(outputs: list[OutputRow], values: dict[str, float]) -> float:
-    """Standard deviation over the repeats of a picture (RMS over pictures); NaN without repeats."""
+    """Root mean square, over pictures, of the standard deviation over repeats of a picture; NaN
+    without repeats. `values` has the metric by key of the output."""
     repeats: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for output in outputs:
         if output.key in values:

@@ -1,10 +1,9 @@
 """One HTML file that shows a run: leaderboards, plots, every picture in the compare viewer.
 
 It opens without a network. Names, reasons and addresses of pictures are stored once in lists, and
-rows refer to them by index, so that a browser can open a report over 100,000 outputs. A few
-pictures are embedded unchanged, more as WebP previews (scores always come from the files). If they
-are too many for that, the page links the files of the run folder and the dataset. With pictures
-copied beside it, the page is a folder that opens anywhere.
+rows refer to them by index, so that a browser can open a report over 100,000 outputs. The way to
+include pictures is "inside" (embedded unchanged), "previews" (embedded as small WebP), "linked" (to
+the files of the run and the dataset) or "beside" (copied to a folder, so that all can be moved).
 """
 
 import base64
@@ -48,7 +47,8 @@ MOST_OVERLAYS = 1200  # outputs with arrows and boxes, about 12 KB each
 
 
 def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
-    """Write the HTML report of a run; returns `target`. `way` None: as `choose_way` decides."""
+    """Write the HTML report of a run to the file `target`, which is returned. `way` is the way to
+    include pictures; None chooses it by their size."""
     results = read(record)
     paths = files_of(results, record.folder)
     pictures = PageImages(target.resolve().parent, way or choose_way(paths))
@@ -63,7 +63,7 @@ def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
 
 
 def verdict(line: Line, table: Table) -> str:
-    """ "good" or "bad" if a row is significantly better or worse than the photo, else ""."""
+    """ "good" or "bad" if a row is better or worse than the photo with p < 0.05, else ""."""
     if line.gain is None or not line.p_gain < LEVEL:
         return ""
     return "good" if (line.gain.difference.mean > 0) == table.higher_is_better else "bad"
@@ -99,8 +99,8 @@ def _content(record: Record, results: Results, pictures: "PageImages") -> dict[s
 
 
 def choose_way(paths: Iterable[Path]) -> Way:
-    """How to include these pictures so that a browser can open the page: "inside" (unchanged),
-    "previews" or "linked", the first that keeps the page small enough."""
+    """The way to include these pictures: "inside" (unchanged), "previews" or "linked", the first
+    that keeps the page small enough for a browser."""
     paths = [path for path in paths if path.is_file()]
     if sum(path.stat().st_size for path in paths) <= INSIDE_BYTES:
         return "inside"
@@ -122,14 +122,14 @@ def _pixels(path: Path) -> int:
 
 @dataclass(slots=True)
 class PageImages:
-    """Makes the addresses (`src`) of picture files for one page."""
+    """Makes the addresses (`src`) of picture files for a page in `folder`; `ready` keeps them."""
 
-    folder: Path  # of the page
+    folder: Path
     way: Way
     ready: dict[Path, str] = field(default_factory=dict)
 
     def prepare(self, paths: Iterable[Path]) -> None:
-        """Make all previews in parallel, which is faster than one by one in `source`."""
+        """Make the previews of these pictures in parallel, if the page shows previews."""
         if self.way == "previews":
             several = list(dict.fromkeys(paths))
             with ThreadPoolExecutor(default_workers()) as pool:
@@ -196,11 +196,11 @@ class Index:
 class Rows:
     """Turns outputs into rows of the page's gallery, with indices into lists of distinct values.
 
-    Every picture file is read at most once.
+    `folder` is that of the run. Every picture file is read at most once.
     """
 
     results: Results
-    folder: Path  # of the run
+    folder: Path
     pictures: PageImages
     metrics: list[str]
     labels: Index = field(default_factory=Index)
@@ -210,7 +210,7 @@ class Rows:
     overlays: int = 0
 
     def picture(self, name: str, path: Path) -> int:
-        """Index of a picture's address in `sources`; `name` identifies its content."""
+        """Index of a picture's address in `sources`; `name` is the same for equal pictures."""
         if name not in self.places:
             self.places[name] = self.sources.of(self.pictures.source(path)) if name else NOTHING
         return self.places[name]
@@ -230,10 +230,10 @@ class Rows:
         return [*fields, overlay] if overlay else fields
 
     def overlay(self, row: OutputRow) -> list[Any]:
-        """[motion, objects, width, height] of an output, the last two in px; [] if not measured.
+        """[motion, changed objects, width, height] of an output; [] if not measured.
 
         Motion is a list of (x, y, dx, dy), objects of (kind, left, top, right, bottom), as shares
-        of the photo's width and height.
+        of the photo's width and height, which are in px.
         """
         entry = self.results.deviations.get(row.key, {})
         if "motion" not in entry or self.overlays >= MOST_OVERLAYS:
@@ -252,7 +252,7 @@ def output_path(folder: Path, row: OutputRow) -> Path:
 
 
 def files_of(results: Results, folder: Path) -> list[Path]:
-    """The paths of all picture files that a page over these results shows, each once."""
+    """The paths of all picture files that the page of these results shows, each once."""
     paths: dict[str, Path] = {}
     for row in results.outputs:
         if row.sha256 and row.sha256 not in paths:
@@ -266,10 +266,10 @@ def files_of(results: Results, folder: Path) -> list[Path]:
 def gallery(results: Results, folder: Path, pictures: PageImages) -> dict[str, Any]:
     """Every picture with its outputs and scores, as JSON for the page's script.
 
-    An entry is [task, name, photo, reference, rows]; a row is [label, outcome, reason, source,
-    scores, overlay], where scores follow the order of "metrics" and the overlay may be missing.
-    Except for these and the name, all are indices into the lists "tasks", "sources", "labels" ...;
-    the source of a linked output is its key.
+    "entries" has [task, name, photo, reference, rows] for each picture, where rows has [label,
+    outcome, reason, picture, scores, overlay] for each output. Tasks, photos, labels and so on are
+    indices into the lists "tasks", "sources", "labels" ...; -1 is none. Scores are in the order of
+    "metrics", the overlay may be missing, and the picture of a linked output is the output's key.
     """
     known = {s.metric for several in results.scores.values() for s in several}
     metrics = [name for name in METRICS if name in known]

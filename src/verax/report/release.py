@@ -5,8 +5,8 @@ DIR/test/metadata.parquet   one row per picture, in the image-folder layout of H
                             where the packages for Parquet are not installed
 DIR/test/images/KEY.png
 DIR/webdataset/*.tar        the same as WebDataset shards (KEY.png, KEY.json)
-DIR/withheld.csv            rows left out for their licence, by name
-DIR/without_output.csv      refusals, failures and abstentions: counted, never dropped
+DIR/withheld.csv            outputs that are not published because of their photo's licence
+DIR/without_output.csv      outputs that were refused, failed or had no prior, with the reasons
 DIR/run.json                plan and environment
 DIR/REQUEST.md              template for requesting further sets
 """
@@ -60,8 +60,8 @@ Copy this, fill it in, and open an issue.
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The rows of a release: published ones, those withheld for their licence, those that have no
-    output."""
+    """The rows of a release: outputs that are published, outputs withheld because of their photo's
+    licence, and items without an output."""
 
     published: list[dict[str, Any]]
     withheld: list[dict[str, Any]]
@@ -71,12 +71,12 @@ class Released:
 def release(record: Record, folder: Path, *, licence: str = "") -> Released:
     """Write the outputs of a run as a dataset (pictures, index, card) into an empty folder.
 
-    `licence` is assumed for photos without a stated licence. Raises SettingsError if the folder is
+    `licence` is taken for photos whose licence is not stated. Raises SettingsError if the folder is
     not empty, InputError if a stored output was changed.
     """
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(
-            f"{folder}: expected an empty folder for the release, found files in it; choose another"
+            f"{folder}: expected an empty or new folder, found files in it; choose another folder"
         )
     results = read(record)
     licensed = [replace(row, licence=row.licence.strip() or licence) for row in results.outputs]
@@ -142,7 +142,7 @@ def _name(row: OutputRow) -> dict[str, Any]:
 
 
 def _without_folder(row: OutputRow) -> str:
-    """The reason of an outcome, without the paths of this machine's folders."""
+    """The reason of an output's outcome, in which files are named without their folders."""
     reason = row.reason
     for file in (row.photo, row.reference, row.prior_file):
         reason = reason.replace(f"{Path(file).parent}/", "") if file else reason
@@ -150,7 +150,7 @@ def _without_folder(row: OutputRow) -> str:
 
 
 def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
-    """The row of one published picture in the release's table, without paths of this machine."""
+    """The row of one published output in the release's table; `data` are the bytes of its PNG."""
     facts = asdict(row)
     for name in ("photo", "reference", "registration", "prior_file"):
         del facts[name]
@@ -171,7 +171,7 @@ def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
 
 
 def _write_shards(folder: Path, pictures: Path, rows: list[dict[str, Any]]) -> None:
-    """Write tar files of PER_SHARD pictures with metadata (`rows`), the same bytes every time."""
+    """Write tar files of 1000 pictures with their `rows` as JSON, byte for byte reproducible."""
     folder.mkdir()
     for number, start in enumerate(range(0, len(rows), PER_SHARD)):
         with tarfile.open(folder / f"test-{number:06d}.tar", "w") as shard:
@@ -188,9 +188,9 @@ def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def may_publish(licence: str) -> str:
-    """ "" if outputs made from a photo with this licence may be published, else the reason.
+    """ "" if outputs made from a photo with this licence may be published, else why not.
 
-    Decided by words in the licence, with caution: what is not clearly allowed is not published.
+    The words of the licence decide; what they do not clearly allow is not published.
     """
     if not licence.strip():
         return "no licence is stated"
@@ -272,7 +272,7 @@ def _models(results: Results) -> list[tuple[str, int]]:
 
 
 def _prompts(results: Results) -> str:
-    """The prompts that services received, by task and wording, as Markdown."""
+    """The prompts that services received, by task and name of the prompt, as Markdown."""
     wordings = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
     if not wordings:
         return (

@@ -1,7 +1,8 @@
 """The data of a report: the rows of a run, read once, and which of them may be compared.
 
-Numbers of different protocols are never compared, nor are means over different pictures. Tests are
-paired by picture and adjusted for their number (Holm); bootstrap intervals resample scenes.
+Values of different protocols are never compared, nor are means over different pictures. Tests are
+paired by picture and their p values adjusted for the number of tests (Holm). Bootstrap intervals
+resample whole scenes.
 """
 
 import json
@@ -27,7 +28,10 @@ NOTHING = ("identity", "none")  # the method that returns the photo unchanged
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The rows of a run: all outputs, and by key of the output its scores and its deviation."""
+    """The data of a run: all outputs, and for each output's key its scores and its deviation.
+
+    A deviation is a dict of measured numbers by name, such as "drift".
+    """
 
     outputs: list[OutputRow]
     scores: dict[str, list[ScoreRow]]
@@ -35,7 +39,7 @@ class Results:
 
 
 def read(record: Record) -> Results:
-    """Everything of a run that a report needs."""
+    """Read everything that a report needs from an open run folder."""
     scores: dict[str, list[ScoreRow]] = defaultdict(list)
     for row in record.scores():
         scores[row.key].append(row)
@@ -45,12 +49,12 @@ def read(record: Record) -> Results:
 
 
 def label_of(method: str, prior: str) -> str:
-    """How a method with a kind of prior is called in tables, such as "full (files)"."""
+    """The name in tables of a method with a kind of prior, such as "full (files)"."""
     return method if prior == "none" else f"{method} ({prior})"
 
 
 def task_of(row: OutputRow) -> str:
-    """The task, followed by the simulated degradation if there is one."""
+    """The name of the output's task, followed by the simulated degradation if there is one."""
     return f"{row.task}, {row.degradation}" if row.degradation else row.task
 
 
@@ -70,9 +74,9 @@ def values_of(results: Results, metric: str) -> dict[str, float]:
 
 
 def gains_of(results: Results, metric: str) -> dict[str, float]:
-    """By key of the output, its metric minus that of the unchanged photo, positive for better.
+    """By key of the output: by how much its metric is better than that of the unchanged photo.
 
-    Outputs are left out if they or the unchanged photo have no value.
+    An output is left out if it or the unchanged photo has no value.
     """
     values = values_of(results, metric)
     nothing = {
@@ -90,11 +94,12 @@ def gains_of(results: Results, metric: str) -> dict[str, float]:
 
 
 def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
-    """The outputs of a task, split so that each part compares methods over the same pictures.
+    """Split the outputs of a task so that each part compares methods on the same pictures.
 
-    Returns (name, outputs) for every set of pictures on which some method was run; a part has the
-    methods that were run on all of its pictures. The set of all pictures comes first, named "",
-    unless only the unchanged photo was run on it.
+    Returns one part, (name, outputs), for every set of pictures on which a method was run. It has
+    the outputs of all methods that were run on all of these pictures. Names are in words, such as
+    "generated pictures". The part with all pictures comes first and is named ""; there is none if
+    only the unchanged photo was run on all pictures.
     """
     tried: dict[Name, set[Picture]] = defaultdict(set)
     for o in outputs:
@@ -116,7 +121,10 @@ def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
 
 
 def grouped(results: Results) -> Iterator[Group]:
-    """One (subset, outputs, metric, protocol, value by key of the output) for each table."""
+    """The contents of each table: (subset, outputs, metric, protocol, value by key of the output).
+
+    The subset says in words which pictures of the task the table is about, "" for all.
+    """
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for output in results.outputs:
         groups[output.task, output.degradation].append(output)
@@ -132,7 +140,7 @@ def grouped(results: Results) -> Iterator[Group]:
 
 
 def _in_order(entry: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str]:
-    """Sort key: metrics in the order of METRICS, which begins with closeness to the reference."""
+    """Sort key of ((metric, protocol), values): the metric's position in METRICS, the protocol."""
     (metric, protocol), _ = entry
     return list(METRICS).index(metric), protocol
 
@@ -147,14 +155,17 @@ def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> 
 
 
 def shared_pictures(tables: Sequence[Values]) -> list[Picture]:
-    """The pictures that have a value in every one of `tables`, sorted."""
+    """The pictures that have a value in each of `tables`, sorted by dataset and name."""
     return sorted(set.intersection(*(set(t) for t in tables))) if tables else []
 
 
 def compare_lines(
     first: Values, second: Values, scenes: dict[Picture, str], rng: np.random.Generator
 ) -> Comparison | None:
-    """First minus second on the pictures both have; None if these show fewer than two scenes."""
+    """Compare two methods, `first` minus `second`, on the pictures for which both have a value.
+
+    `scenes` has the scene of each picture. None if these pictures show fewer than two scenes.
+    """
     pictures = shared_pictures([first, second])
     names = [scenes[picture] for picture in pictures]
     if len(set(names)) < 2:
@@ -175,10 +186,11 @@ class Difference:
     """One method in runs A and B, compared by one metric on one task, under the same protocol.
 
     Attributes:
-        label: the method with its kind of prior.
-        mean_a, mean_b: over the n outputs that both runs have.
-        comparison: of B against A; None for a single scene.
-        p_adjusted: its p value, Holm-adjusted over all methods; NaN without a comparison.
+        label: the method with its kind of prior, such as "full (files)".
+        mean_a, mean_b: means of the metric over the `n` outputs that both runs have.
+        comparison: B minus A; None if the pictures show a single scene.
+        p_adjusted: p value of the comparison, Holm-adjusted over all differences of the two runs;
+            NaN without a comparison.
     """
 
     task: str
@@ -193,7 +205,7 @@ class Difference:
 
     @property
     def better(self) -> bool | None:
-        """Whether B is better; None where they are equal."""
+        """Whether the mean of B is better than that of A; None if the means are equal."""
         if self.mean_a == self.mean_b:
             return None
         return (self.mean_b > self.mean_a) == (METRICS[self.metric].direction == "higher")
@@ -204,10 +216,10 @@ class RunComparison:
     """The differences between two runs, A and B.
 
     Attributes:
-        differences: on the outputs that both runs have.
-        only_a, only_b: number of outputs that only one of the runs has.
-        other_protocols: number of scores not compared, since their protocols differ.
-        outcome_changes: how often an outcome changed, by text such as "restored -> failed".
+        differences: one per method, task, metric and protocol, on the outputs that both runs have.
+        only_a, only_b: number of outputs that only A, or only B, has.
+        other_protocols: number of scores that were not compared, since their protocols differ.
+        outcome_changes: number of outputs by change of outcome, such as "restored -> failed".
     """
 
     differences: tuple[Difference, ...]
@@ -220,7 +232,7 @@ class RunComparison:
 def compare_runs(a: Results, b: Results, *, seed: int = 0) -> RunComparison:
     """Compare two runs on the outputs that both have; their versions of Verax may differ.
 
-    Outputs are paired by picture, method, prior and prompt, not by key.
+    Outputs are paired by picture, degradation, method, prior, prompt and repeat, not by key.
     """
     rows_a, rows_b = _by_name(a), _by_name(b)
     both = [(rows_a[name], rows_b[name]) for name in rows_a if name in rows_b]

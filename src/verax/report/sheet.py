@@ -1,4 +1,5 @@
-"""Reports of restorations: for each a sheet of pictures and one of faces; an index for a folder."""
+"""Reports of restorations: a sheet of pictures and a sheet of faces for each photo, and an index
+page for a folder of photos."""
 
 import html
 import json
@@ -43,13 +44,15 @@ INDEX_STYLE = (
 
 
 def trust_picture(trust: NDArray[np.float16]) -> Image:
-    """The trust map (H, W, 4 shares) as a picture in TRUST_COLOURS."""
+    """The trust map as a picture. `trust` is (H, W, 4), the shares of the photo (shown blue), of
+    what photo and prior confirm (green), of the prior's light (yellow), of generated pixels (red).
+    """
     colours = np.array(TRUST_COLOURS, np.float32) / 255
     return np.asarray(np.clip(trust.astype(np.float32) @ colours, 0, 1), np.float32)
 
 
 def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
-    """One picture that shows photo, prior, restoration and trust map, with the result in words."""
+    """One picture that shows photo, prior, restoration and trust map, with a text on the result."""
     panels: list[tuple[str, Image]] = [("photo", restoration.photo.pixels)]
     if prior is not None and restoration.warped is not None:
         panels += [
@@ -85,7 +88,10 @@ def in_words(restoration: Restoration) -> list[str]:
 
 
 def sheet(panels: Sequence[tuple[str, Image]], *, words: Sequence[str], columns: int = 3) -> Image:
-    """One picture with captioned panels of equal width in rows, then a panel with `words`."""
+    """One picture with (caption, picture) panels of equal width, then a panel with text lines.
+
+    The panels are in rows of `columns` panels; `words` are the lines of the text.
+    """
     heights = [round(PANEL_WIDTH * p.shape[0] / p.shape[1]) for _, p in panels]
     row_height = max(heights) + CAPTION + MARGIN
     columns = min(columns, len(panels) + 1)
@@ -127,9 +133,9 @@ def _wrapped(lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.Imag
 
 
 def faces_sheet(restoration: Restoration) -> Image | None:
-    """One picture with a row per face, largest first; what is generated is marked in red.
+    """One picture with a row per face, largest first; generated pixels are marked in red.
 
-    None if the photo has no face or the prior was not registered.
+    None if no face was found in the photo, or if the prior was not registered.
     """
     if not restoration.faces or restoration.warped is None:
         return None
@@ -157,7 +163,8 @@ def faces_sheet(restoration: Restoration) -> Image | None:
 
 
 def cut_out(picture: Image, check: FaceCheck) -> Image:
-    """The square around a face, resized to FACE_SIDE px; outside the picture, its edge repeats."""
+    """The square around a face, resized to 240x240 px. Where the square exceeds the picture, the
+    pixels of the picture's edge are repeated."""
     left, top, right, bottom = check.face.box
     side = max(right - left, bottom - top) + 2 * FACE_ROOM * check.face.width
     scale = FACE_SIDE / side
@@ -176,7 +183,7 @@ def cut_out(picture: Image, check: FaceCheck) -> Image:
 
 
 def _face_words(check: FaceCheck) -> str:
-    """One line on whether a face is still the photo's, in the restoration and in the prior."""
+    """A line of text: whether restoration and prior show the same face as the photo."""
     return (
         f"face in the restoration: {_verdict(check.restoration)}, {check.generated:.0%} generated; "
         f"in the prior: {_verdict(check.prior)}"
@@ -189,9 +196,9 @@ def _verdict(likeness: Likeness) -> str:
 
 
 def write_report(folder: Path, result: "Made", record: dict[str, Any]) -> None:
-    """Write the sheet, the trust map and the faces as PNG, and `record` as JSON, into a folder.
-
-    If there is a trust map, its path is added to `record`.
+    """Write sheet.png, trust.png (if there is a prior), faces.png (if there are faces) and
+    report.json into a folder. `record` is the content of report.json; the path of trust.png is
+    added to it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prior = None if result.prior is None else result.prior.photo.pixels
@@ -207,9 +214,9 @@ def write_report(folder: Path, result: "Made", record: dict[str, Any]) -> None:
 
 
 def write_index(folder: Path, rows: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:
-    """Write folder/index.html, whose path is returned.
+    """Write folder/index.html, a page that shows the reports of all photos; returns its path.
 
-    `rows` has for each photo its report folder and its JSON record.
+    `rows` has for each photo the folder of its report, and the restoration's data or an "error".
     """
     parts = "".join(_index_row(folder, place, record) for place, record in rows)
     failed = sum("error" in record for _, record in rows)
