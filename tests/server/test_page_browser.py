@@ -208,7 +208,7 @@ def test_a_model_is_called_after_its_price_was_shown(browser, service, files, tm
         page.fill("#g-n", "1")
         assert page.locator(".turn .prompt").inner_text() == MARKUP
         for words in ("make it night", "add snow"):
-            page.get_by_role("button", name=re.compile("Change this|Next turn")).first.click()
+            page.get_by_role("button", name=re.compile("Change this|Change further")).first.click()
             page.fill("#prompt", words)
             page.locator("#prompt").blur()
             page.wait_for_selector("#g-price:has-text('$')")

@@ -48,7 +48,7 @@ class QueuedJob:
 
 @dataclass(slots=True)
 class WorkQueue:
-    """Runs functions for clients.
+    """Runs functions for clients, which take turns.
 
     Args:
         make_worker: makes an executor that runs one job at a time, so that a crash of its process
@@ -95,8 +95,8 @@ class WorkQueue:
     async def finish(
         self, client: str, function: Callable[[*Arguments], T], *arguments: *Arguments
     ) -> T:
-        """Run `function(*arguments)` as `run` does, but wait even if the queue is full. It is for
-        the restoration after a paid call."""
+        """Run `function(*arguments)` when it is the client's turn, and return the result. Unlike
+        `run`, this accepts the job even if the queue is full, as the last step of a paid call."""
         job = QueuedJob(function, arguments, asyncio.get_running_loop().create_future())
         self.queues.setdefault(client, deque()).append(job)
         self._start_next()

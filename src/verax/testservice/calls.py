@@ -58,7 +58,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
     """The parts of a multipart form, each as (field name, file name or "", bytes)."""
     match = re.search(r'boundary="?([^";]+)', content_type or "")
     if not match:
-        raise Refusal(400, f"no form boundary in {content_type!r}", None, "invalid_multipart")
+        raise Refusal(400, f"no form boundary: {content_type!r}", None, "invalid_multipart")
     parts = []
     for piece in body.split(b"--" + match[1].encode())[1:-1]:
         head, _, data = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
@@ -271,7 +271,7 @@ def too_many(detail: str) -> Refusal:
 
 
 def retry_after(form: str) -> dict[str, str]:
-    """The header that tells clients to wait, for a form such as "2", "ms=50" or "date=2"."""
+    """The header that a scripted "429:<form>" adds, for forms such as "2", "ms=50" or "date=2"."""
     name, _, value = form.partition("=")
     if name == "ms":
         return {"retry-after-ms": value}

@@ -98,7 +98,7 @@ class Conversation(BaseHTTPRequestHandler):
         self.send_json(200, body)
 
     def pictures(self, endpoint: str, body: bytes) -> None:
-        """Answer a request to `endpoint` ("images/edits", ...) as the script's next step says."""
+        """Answer a request to `endpoint`, "images/edits" or the like, as the test's script says."""
         kind = "edit" if endpoint.endswith("edits") else "generate"
         fields, files = calls.read_request(
             kind, self.headers.get("Content-Type", ""), body, self.service.files
@@ -234,7 +234,7 @@ class Conversation(BaseHTTPRequestHandler):
         )
 
     def send_without_end(self, linked: state.LinkedPicture) -> None:
-        """Answer with a PNG of zero bytes that only ends when the client disconnects."""
+        """Send zero bytes in place of a PNG until the client disconnects."""
         linked.attempts += 1
         self.send_response(200)
         self.send_header("Content-Type", "image/png")

@@ -34,7 +34,7 @@ def whole_number(value: object) -> int:
 
 
 def flag(value: object) -> bool:
-    """The boolean in a JSON value or text; "" and null are false. Or raises PydanticCustomError."""
+    """The boolean in JSON or text; "" and null are false. Raises PydanticCustomError otherwise."""
     if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
         expected = "expected true or false, got {value}"
         raise PydanticCustomError("flag", expected, {"value": f"{value!r:.60}"})

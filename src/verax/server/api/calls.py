@@ -64,8 +64,8 @@ class ImageCall:
 
 
 def read_call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
-    """Reads and checks a request, in the intake process. If the request names pictures by URL that
-    are not on disk yet, returns which pictures to download instead.
+    """Reads and checks a request within 20 s; it must run in a worker process. If the request names
+    pictures by URL that are not on disk yet, returns which pictures to download instead.
 
     Raises Problem 400 if a field or picture is not valid.
     """
@@ -83,8 +83,9 @@ def _call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
 
 
 def look(path: Path, param: str, limits: ServerLimits) -> Header:
-    """The header of a picture file (format and size), read in the intake process. Raises Problem
-    400, which names the request field `param`, if the file is not a picture or too large."""
+    """The header of a picture file (format and size), read within 20 s; it must run in a worker
+    process. Raises Problem 400, which names the request field `param`, if the file is not a picture
+    or too large."""
     return limited(header, LIMIT_S, path, param, limits)
 
 
@@ -187,8 +188,8 @@ def _data(url: str, param: str) -> bytes:
 def _checked(
     kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: ServerLimits
 ) -> ImageCall:
-    """The checked call with these fields, and picture files by role ("image" or "mask"). `kind` is
-    "edit" or "generation". Raises Problem 400 if a field or file is not valid."""
+    """The request with the fields `values`, and picture files by role ("image" or "mask"), after
+    all checks. `kind` is "edit" or "generation". Raises Problem 400 if something is not valid."""
     parsed = read_fields(values)
     fields = parsed.options()
     images = tuple(files.get("image", ()))

@@ -249,7 +249,7 @@ def _same(stored: str, request: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the routes of a running server share.
+    """The objects that all routes of a running server share.
 
     Attributes:
         service: makes the answers.
@@ -290,6 +290,6 @@ class Context:
 
 
 def context_of(request: Request) -> Context:
-    """What the routes of the server that received this request share."""
+    """The shared objects of the server that received a request."""
     context: Context = request.app.state.context
     return context

@@ -90,7 +90,7 @@ class Upstream:
         return self.desk.journal.records.spent_by(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
-        """The models that were not shut down by `today`, with their shutdown dates or None."""
+        """The models not shut down by the day `today`, with their shutdown dates or None."""
         known = self.service.known.items()
         return {name: model.ends for name, model in known if not model.ended(today)}
 
@@ -109,7 +109,7 @@ class Upstream:
         return self._describe(asking.request, answer, files, sources, asking.notices)
 
     def _plan(self, call: ImageCall, folder: Path) -> generated.Asking:
-        """The request to send for an edit. If the photo will be restored, stores it decoded."""
+        """The request to send for an edit. Writes the photo to `folder` if it will be restored."""
         photo = opened(call.images[0], name="the photo")
         others = tuple(images.read(path) for path in call.images[1:])
         if call.model.startswith(FAITHFUL):
@@ -186,7 +186,7 @@ def write_opened(folder: Path, photo: Opened) -> None:
 
 
 def read_opened(folder: Path) -> Opened | None:
-    """The decoded photo that `write_opened` stored; None if none was stored."""
+    """The decoded photo that `write_opened` wrote to `folder`; None if there is none."""
     try:
         with (folder / OPENED).open("rb") as file:
             photo: Opened = pickle.load(file)  # safe: written by this server, in a private folder

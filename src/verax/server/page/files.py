@@ -55,7 +55,7 @@ NAMES = {
 
 
 def _page(name: str) -> Callable[[], bytes]:
-    """A function that reads this file of the page from disk; the name "" means index.html."""
+    """A function that reads the page's own file `name` from disk; "" means index.html."""
     return lambda: (files("verax.server") / "pages" / (name or "index.html")).read_bytes()
 
 
@@ -103,7 +103,8 @@ async def straighten(request: Request) -> Response:
 
 
 def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
-    """The four corners of the paper print in a photo, as [x, y] in px; None if no print is found.
+    """The four corners of the paper print that the photo in the file `shot` shows, as [x, y] in px;
+    None if no print is found.
 
     Doors and windows have four corners too, so the print must cover at least 20 % of the photo, and
     its sides may differ by a factor of 1.8 at most. `max_pixels` limits the size of the photo.
@@ -156,8 +157,8 @@ async def picture(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     """GET /page/history/{id}/stop?fidelity=: JSON about the restoration at another fidelity, with
-    the names of its pictures, how much of it comes from where, and its faces. The first request
-    makes the pictures."""
+    the names of its pictures, its faces, and how much of it comes from the photo and the prior. The
+    first request makes the pictures."""
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     if round(100 * fidelity) not in history.STOPS:
         known = ", ".join(f"{stop / 100:g}" for stop in history.STOPS)
@@ -217,8 +218,8 @@ async def file(request: Request) -> Response:
 
 
 def _fidelity(text: str) -> float:
-    """The fidelity in a query, rounded to 0.01. Raises Problem 400 unless the text is a number from
-    0 to 1."""
+    """The fidelity in the query parameter `text`, rounded to 0.01. Raises Problem 400 unless it is
+    a number from 0 to 1."""
     try:
         value = float(text)
     except ValueError:

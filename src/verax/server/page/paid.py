@@ -133,7 +133,7 @@ def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
 
 @cache
 def _longest_prompt() -> str:
-    """The longest of Verax's own prompts, for the highest price before one of them is chosen."""
+    """The longest of Verax's own prompts, for an upper bound of the price of any of them."""
     return max((catalog.prompt(task).text for task in catalog.tasks()), key=len)
 
 

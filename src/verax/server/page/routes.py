@@ -118,7 +118,7 @@ async def size(request: Request) -> Response:
 
 
 def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCall | None:
-    """The call that requests a prior for an entry; None if the entry has one, or names no model."""
+    """The call that requests an entry's prior; None if it has one, or if `about` names no model."""
     if not about.get("model") or (entry / "prior").is_file():
         return None
     size = (head.width, head.height)

@@ -147,7 +147,7 @@ def _write_file(order: PageOrder) -> None:
 
 def restore_stop(order: PageOrder) -> None:
     """Write the restored file at the order's fidelity, and what the page shows of it: picture,
-    trust map, and a JSON file on how much comes from where and on the faces."""
+    trust map, and a JSON file on the faces and on how much comes from photo and prior."""
     limited(_restore_stop, LIMIT_S, order)
 
 

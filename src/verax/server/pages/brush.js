@@ -4,8 +4,8 @@ import { byId, make, pictureAddress } from "./server.js";
 
 const MOST_PX = 2048; // long side of the drawing; phones have no larger canvas
 const KINDS = {
-  mask: ["Paint what is damaged", "Fill these places"],
-  only: ["Paint what may change", "Change only these places"],
+  mask: ["Paint over the damaged places", "Fill these places"],
+  only: ["Paint over what may change", "Change only these places"],
 };
 
 let strokes = []; // {width, erase, points}

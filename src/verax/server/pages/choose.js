@@ -5,8 +5,8 @@ import { announce, byId, make, priceSentence, revoke, trouble } from "./server.j
 import { forget, keep, recall, newId } from "./store.js";
 import { findPrint, startStraighten, straighten } from "./straighten.js";
 
-// {id, photo: File, prior: File | null, url, priorUrl, width, height, error}, and of a straightened one
-// {shot: the original file, corners: of the print in it, as shares}
+// {id, photo: File, prior: File | null, url, priorUrl, width, height, error}, and if the photo shows a print, its
+// {corners} as fractions of the sides; once it is straightened also {shot: the original photo}
 let photos = [];
 let offer = null; // models of the service
 
@@ -28,7 +28,7 @@ export async function addPhotos(files) {
 
 let looking = Promise.resolve(); // in sequence and in the background
 
-/** Offer to straighten photos that look like a shot of a print. */
+/** Offer to straighten photos that look like a photographed print. */
 function lookForPrints() {
   for (const item of photos) looking = looking.then(() => lookForPrint(item));
 }
@@ -48,7 +48,7 @@ function change(item, { photo, ...about }, words) {
   showPhotos();
 }
 
-/** Straighten the print in a shot. */
+/** Straighten the print that a photo shows. */
 async function makeFlat(item) {
   const { photo, width, height, visible, format } = item;
   try {
@@ -76,9 +76,9 @@ export function release(item) {
   for (const address of [item.url, item.priorUrl]) revoke(address);
 }
 
-/** Give every photo its prior: by name, else in order; a single one to a single photo. */
+/** Give every photo its generated picture: the one with the same file name, or else the next in order. */
 export async function addPriors(files) {
-  if (photos.length === 0) return trouble("Choose the photo first, then the picture made of it.");
+  if (photos.length === 0) return trouble("Choose the photo first, then its generated picture.");
   const rest = (await readable(files)).filter((picture) => {
     const match = photos.length > 1 && photos.find((item) => stem(item.photo.name) === stem(picture.file.name));
     if (match) pair(match, picture);
@@ -122,7 +122,7 @@ const thumb = (url, visible, format) => (visible === false
 
 function photoRow(item) {
   const name = item.photo.name, paired = way() === "picture";
-  const words = [item.shot ? "straightened" : item.corners ? "looks like a shot of a print" : "", item.width ? item.width + " × " + item.height : "",
+  const words = [item.shot ? "straightened" : item.corners ? "looks like a photographed print" : "", item.width ? item.width + " × " + item.height : "",
     !paired ? "" : item.prior ? "with " + item.prior.name : "no generated picture yet"].filter(Boolean).join(" · ");
   const thumbs = make("div", { className: "thumbs" }, thumb(item.url, item.visible, item.format));
   if (paired && item.prior) thumbs.append(thumb(item.priorUrl, item.priorVisible, ""));
@@ -132,7 +132,7 @@ function photoRow(item) {
       choosePrior((files) => replacePrior(item, files))));
     if (item.prior) actions.append(button("Remove picture", "of " + name, () => pair(item, null)));
   }
-  if (item.shot) actions.append(button("Undo straightening", "of " + name, () => change(item, { ...item.shot, shot: null }, "The shot is back")));
+  if (item.shot) actions.append(button("Undo straightening", "of " + name, () => change(item, { ...item.shot, shot: null }, "The original photo is back")));
   else if (item.corners) actions.append(button("Straighten", name, () => makeFlat(item)));
   actions.append(button("Remove", name, () => drop(item)));
   const node = make("li", { className: "item takes-prior" }, thumbs,
@@ -163,8 +163,8 @@ function showPhotos() {
   const without = photos.filter((item) => !item.prior).length;
   byId("go-note").textContent = count === 0 ? "Choose a photo first."
     : way() === "picture" && without > 0
-      ? (count === 1 ? "Without a generated picture the photo is restored alone."
-        : without + " without a generated picture will be restored alone.") : "";
+      ? (count === 1 ? "The photo will be restored without a generated picture."
+        : without + " of the photos will be restored without a generated picture.") : "";
   showPrice();
 }
 
@@ -203,7 +203,7 @@ export function takeOffer(answer) {
   byId("model").replaceChildren(...answer.models.map((model) => make("option", { value: model.id }, model.id)));
   byId("model-trouble").hidden = answer.ready;
   byId("model-trouble").textContent = answer.ready ? ""
-    : "With a key, a model would make the picture from your photo, after its price was shown. No model is available yet: " + answer.message;
+    : "A model can make the picture from your photo; the price is shown first. No model is available yet: " + answer.message;
   for (const id of ["model", "wish"]) byId(id).disabled = !answer.ready;
   lookForPrints();
   showPhotos();

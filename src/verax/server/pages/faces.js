@@ -5,10 +5,10 @@ import { byId, make, pictureAddress } from "./server.js";
 const AROUND = 0.35; // margin around a face, share of its width
 const VERDICTS = {
   same: "It is still your photo's face.",
-  another: "It may have become another person: look closely, or raise the fidelity.",
-  "cannot be told": "It is too small or too blurred to tell whether it is still the same face.",
+  another: "It may have become another person. Look closely, or raise the fidelity.",
+  "cannot be told": "It is too small or too blurred to tell whether it is still the same person.",
 };
-const REDRAWN = "The generator drew another face here.";
+const REDRAWN = "The generated picture shows another person here.";
 
 /** A square around a box, as shares of the picture: left, top, width, height. */
 function square([left, top, right, bottom], { width, height }) {
@@ -31,7 +31,7 @@ function row(entry, face, stop) {
   const pictures = [["photo", "photo"], ["registered", "generated picture"], [stop.restoration, "restoration"],
     [stop.trust_map, "trust map"]];
   const words = [VERDICTS[face.restoration.verdict], face.prior.verdict === "another" ? REDRAWN : "",
-    Math.round(100 * face.generated) + " % of it are pixels of the generated picture."].filter(Boolean).join(" ");
+    Math.round(100 * face.generated) + " % of the face are pixels of the generated picture."].filter(Boolean).join(" ");
   return make("li", { className: face.restoration.verdict === "another" ? "warned" : "" },
     make("div", { className: "face-row" }, ...pictures.map(([name, caption]) => crop(entry, name, caption, box))),
     make("p", {}, words));

@@ -30,7 +30,7 @@ export function takeOffer(answer) {
   offer = answer;
   byId("generate-trouble").hidden = answer.ready;
   byId("generate-why").textContent = answer.ready ? ""
-    : "No model is available yet: " + answer.message + ". Set it before you start verax serve.";
+    : "No model is available yet: " + answer.message + ". Then start verax serve again.";
   for (const control of byId("ask").elements) control.disabled = !answer.ready;
   options("g-model", answer.models.map((one) => [one.id, one.id]));
   if (answer.ready) takeModel();
@@ -41,8 +41,8 @@ function takeModel() {
   const shapes = choices(limits.sizes);
   options("g-aspect", [["auto", "automatic"], ...shapes.map(({ shape }) => [shape, shape])]);
   const qualities = limits.qualities.map((name) => [name, name]);
-  options("g-quality", [["", limits.default_quality ? "usual (" + limits.default_quality + ")" : "usual"], ...qualities]);
-  options("g-moderation", [["", "usual"], ...limits.moderation.map((name) => [name, name])]);
+  options("g-quality", [["", limits.default_quality ? "default (" + limits.default_quality + ")" : "default"], ...qualities]);
+  options("g-moderation", [["", "default"], ...limits.moderation.map((name) => [name, name])]);
   byId("g-moderation-box").hidden = limits.moderation.length === 0;
   takeShape();
 }
@@ -100,7 +100,7 @@ async function submit(event) {
     byId("prompt").value = "";
     showPrice();
     tellTabs();
-    announce("Asked the model");
+    announce("The request was sent to the model");
     show();
     poll();
   } catch (error) {
@@ -154,7 +154,7 @@ function button(label, name, mark, run) {
 
 function turn(entry) {
   const node = make("li", { className: "turn state-" + entry.state });
-  const facts = [entry.first ? "turn " + ((entry.turns || []).length + 1) : "", entry.model, entry.size,
+  const facts = [entry.first ? "change " + ((entry.turns || []).length + 1) : "", entry.model, entry.size,
     typeof entry.cost_usd === "number" ? dollars(entry.cost_usd) : ""].filter(Boolean).join(" · ");
   node.append(make("p", { className: "prompt" }, entry.prompt), make("p", { className: "note" }, facts));
   if (BUSY.includes(entry.state)) {
@@ -174,7 +174,7 @@ function gallery(entry) {
     const name = entry.prompt + (many ? ", picture " + (index + 1) : "");
     const caption = make("figcaption", {},
       button("Save", name, "save " + entry.id + index, () => savePicture(entry, picture)));
-    if (entry.first) caption.append(button("Next turn", name, "next " + entry.id + index, () => change(entry, "first")));
+    if (entry.first) caption.append(button("Change further", name, "next " + entry.id + index, () => change(entry, "first")));
     caption.append(button(entry.first ? "Start from this" : "Change this", name, "change " + entry.id + index,
       () => change(entry, picture)));
     const figure = make("figure", {}, entryPicture(entry, picture, { alt: name }), caption);
@@ -192,7 +192,7 @@ function keepBox(entry) {
     showPrice();
     show();
   });
-  return make("label", { className: "keep" }, box, "keep this change in the next turn");
+  return make("label", { className: "keep" }, box, "keep this change for the next picture");
 }
 
 async function savePicture(entry, picture) {
@@ -222,7 +222,7 @@ async function refresh() {
   entries = all.filter((entry) => entry.kind === "generation");
   for (const entry of entries) {
     if (!busy.has(entry.id) || BUSY.includes(entry.state)) continue;
-    announce(entry.state === "done" ? "The picture is there" : "That did not work: " + entry.error);
+    announce(entry.state === "done" ? "The picture is ready" : "The request failed: " + entry.error);
   }
   show();
 }

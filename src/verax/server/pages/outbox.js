@@ -38,7 +38,7 @@ async function deliver() {
     } catch (error) {
       item.error = error.message;
       keep(item);
-      announce(item.photo.name + " was not accepted: " + error.message);
+      announce(item.photo.name + " was not accepted by the server: " + error.message);
     }
     onChange();
   }

@@ -10,9 +10,9 @@ import { startGenerate, takeOffer as offerPictures } from "./generate.js";
 const TABS = ["restore", "generate"];
 const TASKS = {
   restore: "damaged in some way", old_photo: "an old print", colorize: "black and white", lowlight: "too dark", dehaze: "hazy",
-  derain: "rainy", desnow: "snowed over", motion_deblur: "blurred by motion", defocus_deblur: "out of focus", denoise: "noisy",
-  jpeg: "badly compressed", super_resolution: "too small", underwater: "taken under water", raindrop: "full of drops",
-  reflection: "full of reflections", flare: "full of flare", shadow: "in shadow",
+  derain: "taken in rain", desnow: "taken in snow", motion_deblur: "blurred by motion", defocus_deblur: "out of focus", denoise: "noisy",
+  jpeg: "badly compressed", super_resolution: "too small", underwater: "taken under water", raindrop: "covered with drops",
+  reflection: "full of reflections", flare: "full of lens flare", shadow: "partly in shadow",
 };
 
 // ---- addresses and tabs -----------------------------------------------------------------------------
@@ -83,12 +83,12 @@ function showShare() {
 }
 byId("before-after-share").addEventListener("input", showShare);
 
-/** The prompt for a chat, by the fault of the photo: the one that a model would get. */
+/** Show the prompt for the fault that the user chooses; Verax sends the same prompt to a model. */
 function takeWords(prompts) {
   const options = (none) => Object.entries({ ...none, ...TASKS }).filter(([task]) => !task || task in prompts)
     .map(([value, text]) => make("option", { value }, text));
   byId("words-task").replaceChildren(...options({}));
-  offerTasks(options({ "": "detected from the pictures" }));
+  offerTasks(options({ "": "Verax detects it" }));
   const show = () => { byId("words").value = prompts[byId("words-task").value]; };
   byId("words-task").addEventListener("change", show);
   show();
@@ -99,7 +99,7 @@ byId("words-copy").addEventListener("click", async () => {
   // navigator.clipboard exists only in secure contexts; the older way always works
   const success = await (navigator.clipboard?.writeText(byId("words").value).then(() => true, () => false) ?? false)
     || document.execCommand("copy");
-  byId("words-copy").textContent = success ? "Copied" : "Select and copy it";
+  byId("words-copy").textContent = success ? "Copied" : "Please copy it yourself";
   announce(byId("words-copy").textContent);
   window.setTimeout(() => { byId("words-copy").textContent = "Copy the prompt"; }, 3000);
 });

@@ -2,7 +2,7 @@
 
 import { askJson, byId, trouble } from "./server.js";
 
-const OTHER = [[/pdf$/, "a PDF"], [/^video\//, "a video"], [/^audio\//, "a sound"], [/^text\//, "a text"],
+const OTHER = [[/pdf$/, "a PDF"], [/^video\//, "a video"], [/^audio\//, "a sound file"], [/^text\//, "a text file"],
   [/zip|compressed/, "an archive"], [/word|officedocument|opendocument/, "a document"]];
 
 /** Why a file cannot be a picture, in plain words; "" if it may be one. */
@@ -29,7 +29,7 @@ async function sizeOf(file, url) {
       if (error.status !== 400) throw error;
       throw new Error(/megapixel/.test(error.message)
         ? file.name + " is too large: " + error.message.replace("photo: ", "") + "."
-        : file.name + " is not a picture that can be read, or it is damaged. Take PNG, JPEG, HEIC, WebP, TIFF or AVIF.");
+        : file.name + " is not a picture that can be read, or it is damaged. Use PNG, JPEG, HEIC, WebP, TIFF or AVIF.");
     }
   }
 }

@@ -180,7 +180,7 @@ function row(entry) {
 
 function summary(entry) {
   const size = entry.width + " × " + entry.height;
-  const uses = { used: "with the generated picture", unused: "generated picture not used", none: "photo alone" };
+  const uses = { used: "with the generated picture", unused: "generated picture not used", none: "without a generated picture" };
   return [size, uses[entry.prior], new Date(entry.created * 1000).toLocaleString()].filter(Boolean).join(" · ");
 }
 
@@ -214,7 +214,7 @@ async function again(entry, changes = {}) {
   if (entry.id === currentId()) showResult(next, { focus: false });
   else forgetPictures(entry.id);
   entries = entries.map((one) => (one.id === entry.id ? next : one));
-  announce(entry.name + " is restored again");
+  announce(entry.name + " is being restored again");
   showHistory();
   tellTabs();
   poll();
@@ -248,7 +248,7 @@ async function remove(several) {
   tellTabs();
   offerUndo(words + ".", async () => {
     for (const entry of several) await askJson("/page/history/" + entry.id + "/back", { method: "POST" });
-    announce("Brought back");
+    announce("The deletion was undone");
     tellTabs();
     await lookAgain();
   });

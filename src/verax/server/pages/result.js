@@ -7,20 +7,20 @@ import { announce, askJson, byId, forgetPictures, make, pictureAddress, save, tr
 const PANELS = [
   ["photo", "photo"],
   ["prior", "generated picture"],
-  ["registered", "generated picture, registered"],
+  ["registered", "generated picture, aligned"],
   ["restoration", "restoration"],
   ["trust", "trust map"],
   ["overlay", "photo red, generated cyan"],
 ];
 const OVERLAYS = [
   ["motion", "what moved"],
-  ["edges", "edges: invented red, lost blue"],
+  ["edges", "edges: added red, lost blue"],
   ["objects", "changed objects"],
 ];
 const SHARES = [
-  ["photo", "photo: your photo's own"],
-  ["confirmed", "confirmed: your photo's structure with the contrast of the generated picture"],
-  ["light", "light: light and colour of the generated picture"],
+  ["photo", "photo: from your photo only"],
+  ["confirmed", "confirmed: structure of your photo, contrast of the generated picture"],
+  ["light", "light: detail of your photo, light and colour of the generated picture"],
   ["generated", "generated: pixels of the generated picture itself"],
 ];
 const RARE = 0.001; // smaller probabilities are shown in words
@@ -188,12 +188,12 @@ function turnDial() {
   byId("dial-value").textContent = value + " %";
   byId("dial").setAttribute("aria-valuetext", value + " percent");
   byId("dial-words").textContent = value === 100
-    ? "Your photo's structure; of the generated picture at most its light and colour, where your photo confirms them."
+    ? "All structure is your photo's own. Light, colour and contrast may come from the generated picture."
     : value === 0
-      ? "This is the generated picture itself, laid over your photo. Do not use it as evidence."
+      ? "This is the generated picture itself, aligned with your photo. Do not use it as evidence."
       : value < DEFAULT
-        ? "The generated picture may count even where it contradicts your photo. Do not use it as evidence."
-        : "The photo's structure, and of the generated picture what your photo could not show.";
+        ? "The generated picture is used even where it contradicts your photo. Do not use it as evidence."
+        : "What your photo shows stays in place. The generated picture adds light, and what your photo could not show.";
   const scale = byId("scale").value;
   byId("save").textContent = ["Download", value === DEFAULT ? "" : "at " + value + " %",
     scale > 0 ? scale + " ×" : scale ? "larger" : ""].filter(Boolean).join(" ");
@@ -206,13 +206,13 @@ function verdict(entry) {
   const registration = entry.registration;
   if (entry.prior === "unused") return "The generated picture was not used: " + registration.reason + ".";
   if (registration.placed === "roughly") {
-    return "The generated picture shows your scene, but hardly any of its edges lies where your photo has it;"
-      + " only its overall light and colour were used.";
+    return "The generated picture shows your scene, but hardly any of its edges are in the same place as in your photo."
+      + " So only its overall light and colour were used.";
   }
   const chance = registration.p_value < RARE
-    ? "pictures of other scenes practically never fit as well"
-    : "pictures of other scenes fit as well in " + (100 * registration.p_value).toFixed(1) + " % of cases";
-  return "The generated picture shows your scene and was used; " + chance + ".";
+    ? "pictures of other scenes almost never match your photo so well"
+    : "pictures of other scenes match your photo as well in " + (100 * registration.p_value).toFixed(1) + " % of cases";
+  return "The generated picture shows your scene and was used: " + chance + ".";
 }
 
 /** A sentence of the report without the names of its columns. */
@@ -253,10 +253,10 @@ function tellAbout(entry) {
     ["Camera", [about.make, about.camera].filter(Boolean).join(" ")],
     ["Taken", about.taken],
     ["Description", about.description],
-    ["Place", about.place ? "the file says where it was taken" : ""],
-    ["Placed", registration && registration.placed],
+    ["Place", about.place ? "the file holds a GPS position" : ""],
+    ["Alignment", registration && registration.placed],
     ["Reason", registration && registration.reason],
-    ["Chance", registration && registration.p_value !== undefined && "other scenes fit as well in " + (100 * registration.p_value).toPrecision(2) + " % of cases"],
+    ["Chance match", registration && registration.p_value !== undefined && "pictures of other scenes match as well in " + (100 * registration.p_value).toPrecision(2) + " % of cases"],
     ["Model", entry.upstream_model],
     ["Cost", typeof entry.cost_usd === "number" ? "$" + entry.cost_usd.toFixed(4) : ""],
     ["Time", entry.seconds === undefined ? "" : entry.seconds + " s"],

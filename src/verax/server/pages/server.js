@@ -36,7 +36,7 @@ function askForKey(wrong) {
   if (asking) return asking;
   const dialog = byId("key-dialog");
   byId("key").value = "";
-  if (wrong) byId("key-note").textContent = "The server does not know that key. Try another one.";
+  if (wrong) byId("key-note").textContent = "The server does not know this key. Enter another one.";
   asking = new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       asking = null;
@@ -85,7 +85,7 @@ export async function ask(path, options = {}) {
     if (key) headers.authorization = "Bearer " + key;
     const response = await fetch(HERE + path.slice(1), { ...options, headers }).catch(() => null);
     if (!response || nobody(response)) {
-      if (tries === TRIES) throw new Error("The connection failed several times. Is the file still in its place?");
+      if (tries === TRIES) throw new Error("The connection failed several times. Check that the chosen file still exists, then try again.");
       await answering();
       continue;
     }
@@ -95,7 +95,7 @@ export async function ask(path, options = {}) {
     }
     if (response.ok || response.status === 304) return response;
     const payload = await response.json().catch(() => ({}));
-    const error = new Error(payload.error?.message || "The server answered " + response.status + ".");
+    const error = new Error(payload.error?.message || "The server answered with status " + response.status + ".");
     error.status = response.status;
     error.waitSeconds = Number(response.headers.get("retry-after")) || 0;
     throw error;
@@ -237,10 +237,10 @@ function price(wish) {
 export async function priceSentence(wishes) {
   const answers = await Promise.all(wishes.map(price));
   const unknown = answers.find((one) => one.expected_usd === null);
-  if (unknown) return "Price unknown: " + (unknown.note || "the catalog has none for this model.");
+  if (unknown) return "Price unknown: " + (unknown.note || "Verax knows none for this model.");
   const [expected, high] = ["expected_usd", "high_usd"].map((name) =>
     answers.reduce((sum, one) => sum + one[name], 0));
-  if (high === 0) return "Free of charge at this service.";
+  if (high === 0) return "This service is free of charge.";
   const many = wishes.length > 1 ? " for " + wishes.length + " photos" : "";
   return "About " + dollars(expected) + ", at most " + dollars(high) + many + ".";
 }

@@ -1,9 +1,9 @@
-/* Straightening a shot of a print: the server finds the corners, the user may move them. */
+/* Straightening a photographed print: the server finds the corners, the user may move them. */
 
 import { ask, byId, make, tryJson } from "./server.js";
 
 const SMALL_PX = 1024; // long side of the copy on which corners are detected
-const LEAST_PX = 64; // least side of a photo that can be a shot of a print
+const LEAST_PX = 64; // least side of a photo in which a print is looked for
 const STEP = 0.005; // step of the arrow keys, share of a side
 const NAMES = ["top left", "top right", "bottom right", "bottom left"];
 const USUAL = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]];
