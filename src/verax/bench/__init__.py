@@ -217,7 +217,7 @@ class Record:
             yield OutputRow(**dict(zip(NAMES, row, strict=True)))
 
     def keep_only(self, keys: Iterable[str]) -> int:
-        """Mark every output row as replaced unless its key is in `keys`; returns how many are.
+        """Mark every output row as replaced unless its key is in `keys`; returns the number marked.
 
         Marked rows stay in the database but no longer count, so that each item has one outcome.
         """
@@ -259,7 +259,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> 
 
 
 def spent(rows: Iterable[OutputRow]) -> float:
-    """The total cost in US dollars. A provider call that several methods share is counted once."""
+    """The total cost of outputs in US dollars; a provider call that several share counts once."""
     return sum(
         {
             (r.task, r.dataset, r.item, r.degradation, r.prior, r.prompt, r.repeat): r.cost_usd

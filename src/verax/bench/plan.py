@@ -115,7 +115,7 @@ def check(plan: Plan) -> Plan:
 
 
 def parse_degradation(text: str, *, seed: int) -> Degradation:
-    """The degradation in a text such as "haze:0.5" or "haze"; `seed` decides its random part."""
+    """The degradation of a text TASK:SEVERITY or TASK (severity 0.5), randomised by `seed`."""
     task, _, severity = text.partition(":")
     choose(TASKS, task, kind="degradation")
     try:
@@ -242,7 +242,7 @@ def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity:
 
 
 def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    """The photo, its low frequencies replaced by those of the registered prior."""
+    """The photo with the low frequencies of the registered prior; `fidelity` has no effect."""
     output = registered_prior(photo, prior, argument, fidelity)
     if output.pixels is None or output.outcome != "restored":
         return output
@@ -287,7 +287,7 @@ def resolve(name: str) -> tuple[Method, str]:
 
 
 def files_of(name: str, prior: str = "") -> tuple[str, ...]:
-    """Paths of the weights that the output of method `name` depends on, with this kind of prior."""
+    """Paths of the network weights that method `name` needs; `prior` is the kind of prior."""
     head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
     if argument.endswith(restorers.WEIGHTS):
         return (argument,) if Path(argument).is_file() else ()

@@ -62,7 +62,7 @@ def extent(
 
 
 def _seconds(work: Work, *, deviation: bool) -> float:
-    """The seconds of one core that an item takes per megapixel, estimated without provider call."""
+    """Estimated seconds of one core per megapixel of an item, without its provider call."""
     simulating = SIMULATING_S if work.prior == "simulated" else 0.0
     measuring = DEVIATION_S if deviation and work.prior != "none" else 0.0
     return resolve(work.method)[0].seconds_per_megapixel + simulating + measuring
@@ -277,7 +277,7 @@ def _deviation_task(task: tuple[OutputRow, Path]) -> tuple[str, str]:
 
 
 def _batches(source: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists that are stored together: FLUSH (32) items, fewer after a second."""
+    """Group the items into lists of 32, or fewer if a second has passed since the last list."""
     batch, last = list[T](), time.monotonic()
     for item in source:
         batch.append(item)

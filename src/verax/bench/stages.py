@@ -57,7 +57,7 @@ class PriorSource(Protocol):
     """A service that makes the priors of a run."""
 
     def photo(self, work: Work) -> Image:
-        """The pixels of a work item's photo, degraded if the item says so."""
+        """The pixels of a work item's photo, degraded if the item has a degradation."""
 
     def prior(self, photo: Image, work: Work) -> Prior:
         """The prior that the service makes for `photo`. Raises the errors of the call."""
@@ -135,9 +135,9 @@ def _png(pixels: Image) -> bytes:
 
 
 def photo_of(work: Work, data: bytes | None = None) -> Image:
-    """The pixels of a work item's photo, degraded if the item says so.
+    """The pixels of a work item's photo, degraded if the item has a degradation.
 
-    `data` are the bytes of its file, if they have been read already.
+    `data` are the bytes of the photo's file, if they have been read already.
     """
     name = work.photo
     pixels = (images.read(name) if data is None else images.decode(data, name=name)).pixels
@@ -178,7 +178,8 @@ def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
 
 
 def _write(path: Path, data: bytes, key: str) -> None:
-    """Write a file atomically by way of KEY.part, but do not sync it, since it can be remade."""
+    """Write a file atomically, first as `key`.part. The file is not synced to the disk, since it
+    can be made again."""
     draft = path.with_name(f"{key}.part")
     try:
         with writing(path):
@@ -207,10 +208,10 @@ def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
 def without_margin(reference: Image, size: tuple[int, ...]) -> tuple[Image, int]:
     """Crop a reference that shows a margin around the photo, as in the dataset SOTS indoor.
 
-    `size` is (height, width) of the photo. Returns the reference and the width of the margin in px.
-    A margin is cropped only if it is equal on all sides, at most 5 % of the photo's short side, and
-    the photo is not square; otherwise the photo may have been resized, not cropped. The reference
-    is then returned unchanged, with margin 0.
+    `size` is (height, width) of the photo. Returns the reference and the cropped margin in px. A
+    margin is cropped only if it is equal on all sides, at most 5 % of the photo's short side, and
+    the photo is not square. In other cases the photo may have been resized instead of cropped; the
+    reference is returned unchanged, with margin 0.
     """
     over = [(has - needs) / 2 for has, needs in zip(reference.shape, size, strict=False)]
     margin = int(over[0])
@@ -283,7 +284,7 @@ def _motion(photo: Image, blocks: Blocks) -> list[tuple[float, float, float, flo
 
 
 def _rungs(look: Look, reference: Image) -> list[tuple[str, float, float]]:
-    """(name, PSNR in dB, SSIM) for each step that aligns the generated picture with the reference.
+    """(name, PSNR in dB, SSIM) after each step of aligning the generated picture with `reference`.
 
     [] if the generated picture covers too little of the reference.
     """

@@ -133,7 +133,7 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
 
 
 def _place(folder: Path, role: str) -> Path:
-    """The subfolder for `role` ("input" ...), by any usual name such as "hazy", or folder/role."""
+    """The subfolder for `role`, such as "input", under any of its usual names; else folder/role."""
     there = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
     return next((there[name] for name in FOLDERS[role] if name in there), folder / role)
 
@@ -141,8 +141,8 @@ def _place(folder: Path, role: str) -> Path:
 def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
     """For each folder, its pictures by key; pictures that belong together have the same key.
 
-    The key is the file name without suffix, in lower case unless case matters. Raises SettingsError
-    if two pictures of one folder have the same name without suffix.
+    The key is the file name without suffix, in lower case unless names differ only in case. Raises
+    SettingsError if two pictures of one folder have the same name without suffix.
     """
     names = [sorted(_pictures(folder)) for folder in folders]
     for folder, some in zip(folders, names, strict=True):
@@ -240,8 +240,8 @@ class Layout:
         return " with ".join(sides)
 
     def key_of(self, path: Path, root: Path, pattern: str) -> str | None:
-        """The key of a file below the folder `root`, which matches the glob `pattern`; None if its
-        name does not match the regular expression `key`."""
+        """The key by which partners are found, of a file below `root` that the glob `pattern`
+        matches; None if the regular expression `key` does not match its name."""
         name = path.stem
         if self.key:
             match = re.search(self.key, name)

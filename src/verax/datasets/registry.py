@@ -167,7 +167,7 @@ def _item(entry: DatasetEntry, item: Item) -> Item:
 
 
 def complete(entry: DatasetEntry, count: int) -> bool:
-    """Whether `count` is the number of pictures of a split, or of the first splits together."""
+    """Whether `count` pictures are a complete copy: one split, or the first splits together."""
     return count in expected_sizes(entry)
 
 

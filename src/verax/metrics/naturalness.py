@@ -88,8 +88,9 @@ def _root_mean(squares: Floats) -> float:
 def mscn(plane: Map | Floats, *, floor: float, border: str) -> Map:
     """(H, W) MSCN coefficients: (plane - local mean) / (local standard deviation + `floor`).
 
-    `border` is the mode of scipy.ndimage beyond the border. Sums are computed in the plane's own
-    type, since in flat regions the published models were trained on its rounding errors.
+    `border` says how scipy.ndimage extends the plane, such as "nearest". Sums are computed in the
+    plane's own type: in flat regions only its rounding errors remain, and the published models were
+    trained with them.
     """
     mean = _smooth(plane, border)
     deviation = np.sqrt(np.abs(_smooth(plane * plane, border) - mean * mean))

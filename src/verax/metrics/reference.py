@@ -52,7 +52,7 @@ def ssim(restored: Image, reference: Image) -> float:
 
 
 def ssim_map(restored: Image, reference: Image) -> Map:
-    """(H, W) structural similarity per pixel, averaged over channels; windows mirror the border."""
+    """(H, W) structural similarity per pixel, averaged over channels, with a mirrored border."""
     maps = [_maps(a, b)[0] for a, b in _planes(restored, reference)]
     return np.asarray(np.mean(maps, axis=0), np.float32)
 

@@ -64,7 +64,7 @@ class Mark:
 class Figure:
     """A plot with title and caption.
 
-    `about` names the pictures or the generator that it is about; `size` is (width, height) in px.
+    `about` names what the plot shows, such as a task; `size` is (width, height) in px.
     """
 
     title: str

@@ -68,7 +68,7 @@ class Changes:
     Attributes:
         label: the method with its kind of prior, such as "full (files)".
         n: number of outputs.
-        medians: of the numbers in COLUMNS, such as drift and shift; None where none was measured.
+        medians: of ten measured numbers, such as the shift; None for a number without any value.
         scene_changed: number of outputs with changed time of day or light, such as night made day.
         foreign: number of outputs that were not registered, since they show another scene.
     """
@@ -96,7 +96,7 @@ class Rungs:
 def splits(results: Results, *, metric: str = "psnr") -> list[Split]:
     """For each method, its gain over the unchanged photo by registration confidence and by drift.
 
-    Methods with fewer than 8 outputs are left out.
+    Drift is the size of all deviations, 0..100. Methods with fewer than 8 outputs are left out.
     """
     gains = gains_of(results, metric)
     points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
@@ -277,11 +277,11 @@ def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
 
 
 def best_of(groups: list[list[float]], *, higher_is_better: bool = True) -> tuple[float, ...]:
-    """Expected best value of K pictures for one photo, K = 1, 2, ... up to the smallest group.
+    """Expected best value of K pictures for one photo, K = 1, 2, ... up to the smallest group's n.
 
-    A group has the values of all pictures for one photo, of which K are drawn without replacement;
-    the result is the mean over groups. Of n values sorted from worst to best, the i-th (from 0) is
-    the best of K with probability C(i, K - 1) / C(n, K).
+    A group has the n values of all pictures for one photo, of which K are drawn without
+    replacement; the result is the mean over groups. Of the values sorted from worst to best, the
+    i-th (from 0) is the best of K with probability C(i, K - 1) / C(n, K).
     """
     if not groups:
         return ()

@@ -1,8 +1,8 @@
 """Writes a run as files for other programs: CSV, Parquet, LaTeX, Markdown, plots.
 
 results.csv has one row per output; scores.csv has one row per value of a metric, with its protocol.
-Both are also written as Parquet. comparisons.csv has one row per pair of methods that a table has,
-compared picture by picture. The tables in tables.md and tables.tex mark the best and the second
+Both are also written as Parquet. comparisons.csv has one row per pair of methods in a table, which
+are compared picture by picture. The tables in tables.md and tables.tex mark the best and the second
 best method, and state the protocol in their captions.
 """
 
@@ -150,7 +150,7 @@ class LinePair:
 
 
 def line_pairs(results: Results, *, seed: int = 0) -> list[LinePair]:
-    """Compare, in every table, each two methods that have pictures of two scenes in common."""
+    """Compare every two methods of every table that have pictures of two scenes in common."""
     pairs = []
     for subset, outputs, metric, protocol, values in grouped(results):
         rows: dict[str, list[OutputRow]] = defaultdict(list)
@@ -215,7 +215,7 @@ def protocol_words(text: str) -> str:
 
 
 def markdown(table: Table) -> str:
-    """A Markdown table; best in bold, second best in italics."""
+    """The table as Markdown; the best method is in bold, the second best in italics."""
     head = ["method", _heading(table), "95 % interval", "vs nothing", "p vs nothing", "scored"]
     head += [*_words(table.outcomes), "p"]
     rows = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
@@ -228,7 +228,8 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A LaTeX table for the booktabs package; best in bold, second best underlined."""
+    """The table as LaTeX for the package booktabs; the best method is in bold, the second best is
+    underlined."""
     head = ["method", _heading(table), r"95\,\% interval", "vs nothing", "$p$ vs nothing", "scored"]
     head += [*_words(table.outcomes), "$p$"]
     rows = []

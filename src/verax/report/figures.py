@@ -159,7 +159,8 @@ def ranks_figure(table: Table) -> Figure:
 
 
 def plane_figure(distortion: Table, perception: Table) -> Figure:
-    """One dot per method: PSNR (better to the right) and a metric without reference (better up)."""
+    """One dot per method, better to the right and upwards: PSNR from the table `distortion`, and a
+    metric without reference from the table `perception`."""
     other = {(one.method, one.prior): one.interval for one in perception.lines}
     points = [
         (one.label, one.interval.mean, mate.mean)

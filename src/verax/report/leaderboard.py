@@ -131,7 +131,7 @@ class Table:
 
     @property
     def scenes(self) -> int:
-        """The number of scenes on which a row was scored, of the row that has most."""
+        """The largest number of scenes on which any row was scored."""
         return max((line.interval.scenes for line in self.lines if line.interval), default=0)
 
 
@@ -193,11 +193,11 @@ def _figures(
     higher: bool,
     seed: int,
 ) -> list[tuple[Name, dict[str, Any]]]:
-    """The statistics of methods, best first as in `order`: (method, its fields of `Line`) for each.
+    """The statistics of methods, best first as in `order`.
 
-    `per_item` has the values of each method by picture, `scenes` the scene of each picture, and
-    `higher` says whether higher values are better. Every interval uses the same seed, so that
-    methods with equal values get equal intervals.
+    Returns (method, values for fields of its `Line`) for each. `per_item` has each method's values
+    by picture, `scenes` the scene of each picture; `higher`: whether higher values are better.
+    Every interval uses the same seed, so that methods with equal values get equal intervals.
     """
     shares = _rank_shares([per_item[name] for name in order], scenes, higher, seed)
     best = per_item[order[0]] if order else {}
@@ -231,7 +231,7 @@ def _figures(
 
 
 def _without_score(place: int) -> dict[str, Any]:
-    """The statistical fields of a `Line` that has no scores; it comes last, at `place`."""
+    """Values for the statistical fields of a `Line` (row of a table) that has no scores."""
     return {
         "interval": None,
         "gain": None,
@@ -262,7 +262,8 @@ def _rank_shares(
 
 
 def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
-    """The fields of a `Line` about its outputs, scored or not: outcomes, time, cost, spread."""
+    """Values for the fields of a `Line` (row of a table) about all its outputs: counts of outcomes,
+    time, cost and spread. `values` has the metric by key of the output."""
     counts = Counter(output.outcome for output in outputs)
     return {
         "outcomes": tuple(counts[outcome] for outcome in OUTCOMES),

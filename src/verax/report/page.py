@@ -122,7 +122,7 @@ def _pixels(path: Path) -> int:
 
 @dataclass(slots=True)
 class PageImages:
-    """Makes the addresses (`src`) of picture files for a page in `folder`; `ready` keeps them."""
+    """Makes addresses (`src`) of pictures for a page in `folder`; `ready` has those made so far."""
 
     folder: Path
     way: Way
@@ -178,7 +178,7 @@ def _preview(path: Path) -> bytes:
 
 @dataclass(slots=True)
 class Index:
-    """A list of distinct values; `of` returns the index of a value and appends a new one."""
+    """A list of distinct texts. `of` returns the index of a text, which it appends if it is new."""
 
     values: list[str] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)

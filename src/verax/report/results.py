@@ -140,7 +140,7 @@ def grouped(results: Results) -> Iterator[Group]:
 
 
 def _in_order(entry: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str]:
-    """Sort key of ((metric, protocol), values): the metric's position in METRICS, the protocol."""
+    """Sort key for ((metric, protocol), values): the metric's index in METRICS, the protocol."""
     (metric, protocol), _ = entry
     return list(METRICS).index(metric), protocol
 
@@ -164,7 +164,8 @@ def compare_lines(
 ) -> Comparison | None:
     """Compare two methods, `first` minus `second`, on the pictures for which both have a value.
 
-    `scenes` has the scene of each picture. None if these pictures show fewer than two scenes.
+    `scenes` has the scene of each picture; `rng` resamples scenes. Returns None if the compared
+    pictures show fewer than two scenes.
     """
     pictures = shared_pictures([first, second])
     names = [scenes[picture] for picture in pictures]

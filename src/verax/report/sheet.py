@@ -45,8 +45,8 @@ INDEX_STYLE = (
 
 def trust_picture(trust: NDArray[np.float16]) -> Image:
     """The trust map as a picture. `trust` is (H, W, 4), the shares of the photo (shown blue), of
-    what photo and prior confirm (green), of the prior's light (yellow), of generated pixels (red).
-    """
+    what photo and prior confirm (green), of light from the prior (yellow), of generated pixels
+    (red)."""
     colours = np.array(TRUST_COLOURS, np.float32) / 255
     return np.asarray(np.clip(trust.astype(np.float32) @ colours, 0, 1), np.float32)
 
@@ -183,7 +183,7 @@ def cut_out(picture: Image, check: FaceCheck) -> Image:
 
 
 def _face_words(check: FaceCheck) -> str:
-    """A line of text: whether restoration and prior show the same face as the photo."""
+    """A line of text on whether restoration and prior show the same face as the photo."""
     return (
         f"face in the restoration: {_verdict(check.restoration)}, {check.generated:.0%} generated; "
         f"in the prior: {_verdict(check.prior)}"
