@@ -17,7 +17,7 @@ OUTCOMES = ("restored", "refused", "failed", "wrong_size", "prior_not_placed", "
 
 
 def _placed(column: str) -> str:
-    """An SQL expression that turns the JSON of an older version in `column` into today's.
+    """An SQL expression for the JSON in `column`, converted from the format of older versions.
 
     The new key "placed" ("exactly", "roughly" or "not") replaces "outcome" and "accepted".
     """
@@ -178,7 +178,7 @@ class Record:
             self.set_about("environments", [*known, now])
 
     def environments(self) -> list[dict[str, Any]]:
-        """The environments in which the outputs were made, oldest first."""
+        """The software and hardware with which the outputs were made, as dicts, oldest first."""
         return self.about("environments") or [e for e in [self.about("environment")] if e]
 
     def output_path(self, key: str) -> Path:
@@ -238,7 +238,7 @@ class Record:
             yield ScoreRow(*row)
 
     def add_deviations(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Store how outputs deviate from their photos, as (key of the output, JSON)."""
+        """Store measured deviations, as (key of the output, JSON of its measured numbers)."""
         with writing(self.folder), transaction(self.connection):
             self.connection.executemany("INSERT OR REPLACE INTO deviations VALUES (?, ?)", rows)
 

@@ -172,7 +172,8 @@ def rescore(
 ) -> int:
     """Score the stored outputs of a run by the metrics `names`. Returns how many were scored.
 
-    No output is made again and no service is called. The stored plan keeps its own metrics.
+    No output is made again, no service is called, and the plan stored with the run is not changed.
+    With `deviation`, deviations that were not measured yet are measured too.
     """
     for name in names:
         choose(METRICS, name, kind="metric")

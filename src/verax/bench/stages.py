@@ -286,7 +286,8 @@ def _motion(photo: Image, blocks: Blocks) -> list[tuple[float, float, float, flo
 def _rungs(look: Look, reference: Image) -> list[tuple[str, float, float]]:
     """(name, PSNR in dB, SSIM) after each step of aligning the generated picture with `reference`.
 
-    [] if the generated picture covers too little of the reference.
+    `look` has the generated picture with its photo. Returns [] if the picture covers too little of
+    the reference.
     """
     try:
         rungs = ladder(look, reference).rungs

@@ -222,7 +222,7 @@ def _stops(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def cast(pixels: Map) -> float:
-    """Colour cast: distance of the mean colour of pixels (n, 3) from grey, in units of sRGB."""
+    """Colour cast of pixels (n, 3): the distance of their mean colour from grey, in sRGB, 0..1."""
     red, green, blue = pixels.mean(0)
     grey = LUMA @ np.array([red, green, blue])
     return float(np.hypot(red - grey, blue - grey))

@@ -178,7 +178,7 @@ def _preview(path: Path) -> bytes:
 
 @dataclass(slots=True)
 class Index:
-    """A list of distinct texts. `of` returns the index of a text, which it appends if it is new."""
+    """Distinct texts. `of` returns the index of a text, which it appends if new; "" gives -1."""
 
     values: list[str] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
