@@ -50,7 +50,7 @@ def read_json(body: bytes) -> JsonObject:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise Refusal(400, "We could not parse the body of your request: expected JSON.")
+        raise Refusal(400, "We could not parse the body of your request: expected a JSON object.")
     return value
 
 
@@ -58,7 +58,8 @@ def parse_form(content_type: str, body: bytes) -> Form:
     """The parts of a multipart form, each as (field name, file name or "", bytes)."""
     match = re.search(r'boundary="?([^";]+)', content_type or "")
     if not match:
-        raise Refusal(400, f"no form boundary: {content_type!r}", None, "invalid_multipart")
+        text = f"content-type: expected multipart/form-data with a boundary, got {content_type!r}"
+        raise Refusal(400, text, None, "invalid_multipart")
     parts = []
     for piece in body.split(b"--" + match[1].encode())[1:-1]:
         head, _, data = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
@@ -210,11 +211,8 @@ WARMER = [  # one table of 256 levels for each of R, G and B
     for gain in (1.0, 0.985, 0.95)
     for level in LEVELS
 ]
-SAVE: dict[str, dict[str, int]] = {
-    "png": {"compress_level": 1, "compress_type": 2},
-    "jpeg": {"quality": 92},
-    "webp": {"quality": 90},
-}
+SAVE: dict[str, dict[str, int]] = {"png": {"compress_level": 1, "compress_type": 2},
+                                   "jpeg": {"quality": 92}, "webp": {"quality": 90}}  # fmt: skip
 
 
 def redraw(data: bytes, width: int, height: int, index: int = 0) -> Image.Image:

@@ -109,7 +109,8 @@ def check_size(model: str, size: str) -> None:
         raise Refusal(400, text, "size", "invalid_value")
     if not 655_360 <= w * h <= 8_294_400 or max(w, h) > 3840 or max(w, h) > 3 * min(w, h):
         text = (
-            f"size: expected 0.66 to 8.29 megapixels, sides up to 3840, ratio up to 3, got {size}"
+            "size: expected 0.66 to 8.29 megapixels, sides up to 3840 px, and one side at most "
+            f"3 times the other, got {size}"
         )
         raise Refusal(400, text, "size", "invalid_value")
 

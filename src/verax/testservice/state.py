@@ -144,7 +144,7 @@ class LinkedPicture:
     """A picture that is sent when its link is requested.
 
     Attributes:
-        way: the detail of the step, such as "late" for "link:late".
+        way: the detail of the script step, such as "late" for "link:late".
         attempts: how often the link was requested.
     """
 

@@ -109,7 +109,7 @@ class Upstream:
         return self._describe(asking.request, answer, files, sources, asking.notices)
 
     def _plan(self, call: ImageCall, folder: Path) -> generated.Asking:
-        """The request to send for an edit. Writes the photo to `folder` if it will be restored."""
+        """The request for an edit. Writes the decoded photo to `folder` if it will be restored."""
         photo = opened(call.images[0], name="the photo")
         others = tuple(images.read(path) for path in call.images[1:])
         if call.model.startswith(FAITHFUL):

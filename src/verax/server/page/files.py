@@ -85,7 +85,10 @@ async def straighten(request: Request) -> Response:
         photo, corners = form.get("photo"), form.get("corners")
         if not isinstance(photo, UploadFile):
             raise Problem(
-                400, "photo: expected a photo of a print, got none; send one", "missing", "photo"
+                400,
+                "photo: expected the photo of a print, got no file; send one",
+                "missing",
+                "photo",
             )
         await keep(photo, shot)
     try:

@@ -178,10 +178,11 @@ def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str
     about = {"kind": "generation", "name": prompt[:80], "prompt": prompt, "model": model, "n": n}
     if first is None:
         return _call("generation", model, prompt, (), {**fields, "n": n}), about
-    if not isinstance(first, dict) or not _texts(turns):
-        text = (
-            "first: expected {id, picture}; turns: expected a list of at most 50 texts; send both"
-        )
+    if not isinstance(first, dict):
+        text = f"first: expected an object with id and picture, got {first!r:.60}"
+        raise Problem(400, text, "invalid_type", "first")
+    if not _texts(turns):
+        text = f"turns: expected a list of at most {MOST_TURNS} texts, got {turns!r:.60}"
         raise Problem(400, text, "invalid_type", "first")
     source = entries.picture(_text(first, "id"), _text(first, "picture"))
     words = numbered([*turns, prompt])

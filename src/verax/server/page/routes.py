@@ -138,7 +138,7 @@ async def again(request: Request) -> Response:
         partial(history.record, entry, running=name in under_way(request))
     )
     if record.get("kind") != "restoration" or not {"format", "width"} <= set(record):
-        raise Problem(409, "only restorations, not generations, can be started again", "not_failed")
+        raise Problem(409, "expected a restoration that has a photo; send a new one", "not_failed")
     if record["state"] not in (*history.FINAL, "measuring"):
         raise Problem(409, "this restoration is in progress; wait until it has ended", "not_ready")
     if name in under_way(request):  # the file is made, but the task has not ended
