@@ -261,7 +261,7 @@ def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
 
 
 def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
-    """Whether a picture has the right size, shows the photo's scene and is no worse than it."""
+    """Whether a picture has the right size, the photo's scene and no negative gain in `gains`."""
     foreign = results.deviations.get(row.key, {}).get("placed") in FOREIGN
     return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
 
@@ -277,7 +277,7 @@ def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
 
 
 def best_of(groups: list[list[float]], *, higher_is_better: bool = True) -> tuple[float, ...]:
-    """Expected best value of K pictures for one photo, K = 1, 2, ... up to the smallest group's n.
+    """Expected best value of K pictures for one photo, for K = 1, 2, ... up to the smallest n.
 
     A group has the n values of all pictures for one photo, of which K are drawn without
     replacement; the result is the mean over groups. Of the values sorted from worst to best, the
