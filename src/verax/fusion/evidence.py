@@ -105,7 +105,7 @@ def denoise(image: Image, sigma: float) -> Image:
     """The picture (H, W, 3) without noise of standard deviation `sigma`; edges are kept.
 
     Outliers are clipped to the range of their neighbours. Then a bilateral filter
-    (Tomasi, Manduchi, 1998) is applied, whose range depends on `sigma`; then the same filter to the
+    (Tomasi, Manduchi, 1998) is applied, whose range depends on `sigma`; then another one to the
     chroma, on a grid that is four times coarser."""
     low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)

@@ -89,8 +89,8 @@ class Explanation:
         return max(self.light, *self.sharpness, self.front, self.faithful) == 0
 
     def under_layers(self, share: float) -> "Explanation":
-        """This explanation with more `sharpness` if things in front of the scene, which lower the
-        contrast, cover a large `share` of the photo."""
+        """This explanation, but with more `sharpness` if things in front of the scene, which lower
+        the contrast, cover a `share` of the photo above 0.05."""
         faded = ramp(share, *LAYERED)
         return replace(self, sharpness=tuple(max(x, faded) for x in self.sharpness))
 
@@ -251,7 +251,7 @@ def _shown(faults: Faults | None, kind: str, limits: tuple[float, float]) -> flo
 
 def _not_spoilt(faults: Faults | None) -> float:
     """1 minus the certainty of noise, JPEG blocks or wrong light. These also make photo and prior
-    differ, so a difference may not be a thing in front of the scene."""
+    differ, so that a difference need not be something in front of the scene."""
     if faults is None:
         return 1.0
     streaks = faults["rain"].certainty * ramp(faults["rain"].severity, *RAINY)

@@ -167,8 +167,8 @@ def _glare(
 
 
 def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
-    """(number,) True for labels whose pixels form a long, straight rectangle, like a beam of light:
-    more than six times as long as it is wide. Computed from second moments."""
+    """(number,) True for labelled places that are long, straight rectangles, like a beam of light:
+    more than six times as long as they are wide. Computed from second moments."""
     total, _ = _by_label(labels, number)
     area = np.maximum(total(np.ones(labels.shape, np.float32)), 1)
     grid = np.indices(labels.shape, np.float32)
@@ -214,8 +214,9 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, other: 
 
 
 def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlaces]:
-    """Two functions that take values (h, w) and return one number for each of `number` labels: the
-    first the sum, the second the maximum of the values there. Label 0 gets 0."""
+    """Two functions that take values (h, w) and return one number for each of `number` labelled
+    places: the first the sum, the second the maximum of the values there. Label 0, outside, gets
+    0."""
     where = np.flatnonzero(labels)
     marked = labels.ravel()[where]
 
@@ -229,8 +230,8 @@ def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlace
 
 
 def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArray[np.bool_]:
-    """For each label, whether its border is an edge in the photo (`own`) rather than in the prior
-    (`other`).
+    """For each labelled place, whether its border is an edge in the photo (`own`) rather than in
+    the prior (`other`).
 
     If so, it may be a layer on the scene, such as a shadow, which only the photo shows. If not, the
     generator redrew the place."""
@@ -263,8 +264,8 @@ def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArr
 def _displaced(
     places: Places, numbers: NDArray[np.intp], own: Image, other: Image
 ) -> NDArray[np.bool_]:
-    """For each of the labels `numbers`, whether the prior (`other`) shows what the photo (`own`)
-    has there a few pixels away: it was moved, not removed."""
+    """For each of the places with the labels `numbers`, whether the prior (`other`) shows what the
+    photo (`own`) has there a few pixels away: it was moved, not removed."""
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, other))
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):
@@ -282,10 +283,10 @@ def _displaced(
 def _no_part_of_the_scene(
     places: Places, is_removed: NDArray[np.bool_], side: int
 ) -> NDArray[np.bool_]:
-    """For each label, whether its place is too thin to be part of the scene. Small places count as
-    well if many of them lie all over the picture.
+    """For each labelled place, whether it is too thin to be part of the scene. Small places count
+    as well if many of them lie all over the picture.
 
-    `is_removed`: True for the labels to count. `side`: the long side of the reduced pictures in
+    `is_removed`: True for the places to count. `side`: the long side of the reduced pictures in
     px."""
     thin = places.width <= THIN[0] * side + THIN[1]
     small = thin | ((places.width <= SMALL * side) & (places.area < AREA * side * side))

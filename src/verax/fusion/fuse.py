@@ -41,7 +41,7 @@ WITHOUT = (  # the base removes haze without the prior, too
 REDRAWN = "most of the prior was redrawn and does not show the photo's structure"
 LESS = (
     "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or state "
-    "what the generator was told to do with --task"
+    "with --task what the generator was told to do"
 )
 
 
@@ -71,8 +71,9 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """A photo and its usable prior: the arguments of `fuse`. `copies`: base, registered prior and
-    its valid area at a long side of 160 px, at which light is compared."""
+    """A photo and its usable prior, with the other arguments of `fuse`. `lit`: the photo with only
+    its light restored. `small`: it holds less detail than its size could. `spared`: returns 1 in
+    faces, else 0, (H, W). `copies`: base, prior and its valid area at a long side of 160 px."""
 
     photo: Image
     base: Image
@@ -108,8 +109,8 @@ def fuse(
         registration: of a prior placed "roughly", only light is used; of one placed "not", nothing.
         lit: (h, w, 3) of any size, a copy of the photo with only its light restored, or None.
         faults: the faults of the photo, or None if they are not known.
-        fidelity: in [0, 1]; 1 takes light, and only what the photo confirms; 0 is the registered
-            prior.
+        fidelity: in [0, 1]; 1 takes light, and structure that the photo confirms; 0 is all the
+            registered prior.
         task: what the generator was told to do, a key of the prompt catalog; "" if unknown.
         small: the photo is known to hold less detail than its size could.
         spared: returns (H, W), 1 in faces, where only what the photo confirms is taken, else 0. It
@@ -157,8 +158,8 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
 
 
 def _dial(fidelity: float, pair: _Pair) -> tuple[Dial, dict[str, float]]:
-    """The thresholds of the fidelity for this pair; and the faults of the photo's light, name ->
-    certainty in [0, 1]."""
+    """The thresholds of the fidelity for this photo and its prior; and the faults of the photo's
+    light, name -> certainty in [0, 1]."""
     dial = dials.at(fidelity)
     own, other, visible = pair.copies
     reasons = light_faults(own, other, visible, pair.faults, alone=1 - dial.plausible)

@@ -58,8 +58,8 @@ def solve(
 ) -> Recipe | None:
     """How to change the base's light; None if the prior covers too little of the photo.
 
-    `lit`: the photo in the light that the base gave it, (h, w, 3) of any size, or None. `dial`: the
-    thresholds of the fidelity."""
+    `lit`: a copy of the photo with only its light restored, (h, w, 3) of any size, or None. `dial`:
+    the thresholds of the fidelity."""
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
     valid = planes.shrink(warped.valid, size)
@@ -211,8 +211,8 @@ def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
 
 
 def strong_edges(image: Image) -> NDArray[np.bool_]:
-    """(H, W) True at the strongest gradients of luma: 5 % of the pixels, without those below 0.01
-    per px."""
+    """(H, W) True at the strongest 5 % of the gradients of luma, without those below 0.01 per
+    px."""
     length = gradient(image)[2]
     return np.asarray(length >= max(FAINT, float(np.quantile(length, 1 - STRONG))))
 

@@ -183,7 +183,7 @@ def _gains(
     evidence: Evidence, energy: Plane, around: Surroundings, sharpness: float
 ) -> tuple[Plane, Plane]:
     """The gain (h, w) that brings the contrast of the photo in its new light to the prior's, as far
-    as `sharpness` in [0, 1] says; and its mean over structure around each place that both show.
+    as `sharpness` in [0, 1] says; and its mean over nearby structure that both pictures show.
     `energy`: local mean square of the photo's structure in its new light."""
     local = np.sqrt(evidence.prior / np.maximum(energy, 1e-8))
     local = np.clip(local, *GAINS) ** np.float32(sharpness)

@@ -39,7 +39,7 @@ def shrink(x: Float, size: tuple[int, int]) -> Float:
 
 
 def cells(plane: Plane) -> tuple[int, int]:
-    """The size of the bilateral grid of a plane: (columns, rows), one for every 4 px."""
+    """The size (columns, rows) of the bilateral grid of a plane: one cell for 4 x 4 px."""
     return -(-plane.shape[1] // CELL), -(-plane.shape[0] // CELL)
 
 
@@ -117,15 +117,14 @@ WINDOW = 1.25  # sigma of the windows in half-grid px: 2.5 px of the octave
 
 
 def count(shape: tuple[int, ...]) -> int:
-    """The number of octaves (pyramid levels) that hold the detail of a picture (H, W, ...).
-    Whatever is coarser, from about 4 % of the long side on, counts as light."""
+    """The number of octaves (pyramid levels) that hold the detail of a picture (H, W, ...). What is
+    coarser, from about 4 % of the long side on, counts as light, not as detail."""
     fit = int(math.log2(max(1.0, min(shape[:2]) / 4)))
     return max(1, min(int(math.log2(max(shape[:2]) * COARSEST)) + 1, fit))
 
 
 def gaussians(picture: Float, octaves: int) -> list[Float]:
-    """A Gaussian pyramid: the picture and `octaves` copies, each half the size of the one
-    before."""
+    """A Gaussian pyramid: the picture and `octaves` copies, each half the size of the last."""
     copies = [picture]
     for _ in range(octaves):
         copies.append(np.asarray(cv2.pyrDown(copies[-1]), np.float32))

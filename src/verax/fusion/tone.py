@@ -159,8 +159,8 @@ def fit_windows(
 
 
 def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> ToneField:
-    """The fine correction plus the low-frequency difference that it left, even where structures
-    disagree."""
+    """The correction `fine` plus the low-frequency difference from the prior that it left, even
+    where structures disagree."""
     sigma = LOW * max(weight.shape)
     left = blur(weight[..., None] * (prior - apply(fine, exposed)), sigma)
     left = left / (blur(weight, sigma) + planes.EVIDENCE)[..., None]

@@ -124,8 +124,9 @@ def with_grey_world(transform: Float, small: Image) -> Float:
 
 
 def up_to_grey(transform: Float, small: Image) -> Float:
-    """The colour transform (6, h, w), limited so that no bluish or grey place of the thumbnail
-    `small` turns reddish: such a place is blue itself, not lit by blue light."""
+    """The colour transform (6, h, w) limited so that no bluish or grey place of the thumbnail
+    `small` turns reddish: such a place is blue itself, not lit by blue light. A transform holds the
+    log of a gain, and an offset, for each channel."""
     before = cv2.resize(small, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     after = np.moveaxis(before, 2, 0) * np.exp(transform[:3]) + transform[3:]
     most = np.maximum(after[1:].max(0), before[..., 0])

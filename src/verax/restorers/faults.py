@@ -199,7 +199,7 @@ def clues(
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
-    """The task of the prompt catalog for a photo's first certain fault, or "restore" if none is."""
+    """The task of the prompt catalog for a photo's first certain fault; "restore" without one."""
     suffers = faults or diagnose(photo)
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
@@ -241,9 +241,9 @@ def _thin(small: Image, transform: runtime.Floats, severity: float, limits: Ramp
 def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     """Severity and certainty of darkness, in [0, 1]. `severity`: the estimate of the tone network.
 
-    Signs: a high estimate; no light anywhere; dark nearly everywhere; or a little of all three. Not
-    dark are photos exposed for their lights, a few bright things on black, and photos whose black
-    was lifted on purpose."""
+    Signs: a high estimate; no light anywhere; dark nearly everywhere; or a little of all three. But
+    a photo exposed for its lights, a few bright things on black, or a photo whose black was lifted
+    on purpose is not dark."""
     bright, brightest = measures.lights
     if measures.light > BLACK:
         plain = ramp(measures.light, *DIM) * ramp(bright, *LIGHTS) * ramp(severity, *HARDLY)

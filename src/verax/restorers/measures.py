@@ -194,7 +194,7 @@ def noise(parts: list[Image]) -> float:
 
 
 def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
-    """The quantile of deviations over blocks, in levels of 255. `places`: for each tile, deviations
+    """A quantile of the deviations of blocks, in levels of 255. `places`: for each tile, deviations
     and means of its blocks. Blocks near black and white, where noise is clipped, count only if the
     photo has hardly any others."""
     deviation, mean = (np.concatenate(values) for values in zip(*places, strict=True))
@@ -253,8 +253,8 @@ def _steps_along(grey: Plane) -> tuple[float, float]:
 
 def _blur(steepness: float) -> float:
     """The sigma, in px, of a photo's blur. `steepness`: its steepest gradient after a blur of 0.7
-    px over that after 3 px. An edge blurred by b, then s, has a gradient that goes as 1 / sqrt(b**2
-    + s**2)."""
+    px over that after 3 px. An edge blurred by b, then s, has a gradient like 1 / sqrt(b**2 +
+    s**2)."""
     ratio = steepness * steepness
     if ratio <= 1:
         return WIDEST_BLUR

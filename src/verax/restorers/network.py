@@ -61,8 +61,7 @@ WET = 0.6  # least severity of a fault of light or colour that is treated in a r
 def restore(photo: Image, faults: Faults | None = None) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior.
 
-    `faults`: what `diagnose` found, possibly changed by the user's task; None: it is called
-    here."""
+    `faults`: as `diagnose` found them, possibly changed by the user's task; None: it is called."""
     suffers = faults or diagnose(photo)
     if suffers["rain"].certainty < SURE:
         return treated(photo, light(photo, suffers), suffers)
@@ -75,7 +74,7 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
 
 
 def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo after its colour transform (6, h, w) and repair. If that loses structure or adds
+    """The photo after its colour transform (6, h, w) and denoising. If that loses structure or adds
     noise, the transform is applied by half; if half is still too much, not at all."""
     for share in TRIED if np.any(transform) else ():
         base = repaired(photo, scaled(transform, share), faults)
@@ -96,8 +95,8 @@ def textured(photo: Image, base: Image) -> bool:
 
 
 def sound(photo: Image, base: Image) -> bool:
-    """Whether the base keeps the photo's structure (correlation above 0.6) and gains hardly any
-    noise."""
+    """Whether the base keeps the photo's structure (correlation above 0.6) and is hardly
+    noisier."""
     before, after = measures.parts_of(photo), measures.parts_of(base)
     if measures.noise(after) - measures.noise(before) > NOISIER:
         return False
@@ -168,8 +167,8 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def light(photo: Image, faults: Faults) -> Floats:
-    """The colour transform (6, h, w) that corrects light and colour: for each channel the log of a
-    gain, and an offset; all 0 if nothing is to be corrected.
+    """The colour transform (6, h, w), log gains and offsets, that corrects light and colour; 0 for
+    none.
 
     It is the tone network's or, for a dark photo, a mean of two networks for darkness. It is weaker
     if the fault is uncertain, or if it would clip."""
@@ -207,9 +206,9 @@ def night(small: Image) -> float:
 
 
 def exposed(transform: Floats, small: Image) -> Floats:
-    """The colour transform (6, h, w), changed towards the brightness of most photos, since a dark
-    one does not show how bright its scene was. Bright parts are hardly lifted. `small`:
-    thumbnail."""
+    """The colour transform (6, h, w), log gains and offsets, moved to the brightness of most
+    photos: a dark one does not show how bright its scene was. Bright parts of `small` are hardly
+    lifted."""
     lit = toned(small, transform)
     mean = max(float(lit.mean()), 0.02)
     wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))
@@ -235,7 +234,8 @@ def room(picture: Image, size: tuple[int, ...]) -> Floats:
 
 
 def lifted(transform: Floats, power: Floats) -> Floats:
-    """The colour transform (6, h, w) followed by a gain of exp(power), a number or (h, w)."""
+    """The colour transform (log gains, offsets) followed by a gain of exp(power). `power` is (h, w)
+    or a number."""
     gain = np.exp(power)
     return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
@@ -266,7 +266,7 @@ def burnt(picture: Image) -> float:
 
 
 def scaled(transform: Floats, strength: float) -> Floats:
-    """The colour transform at a strength in [0, 1]; at 0 it changes nothing."""
+    """The transform (log gains, offsets) at a strength from 0, which changes nothing, to 1."""
     part = np.float32(strength) * transform
     part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
     return part

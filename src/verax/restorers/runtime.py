@@ -129,9 +129,8 @@ CENTRE = (0.5, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A loaded network: `kind` is "tone", "detail", or "judge" (the classifier of faults). The
-    sides of its input are multiples of `multiple`; `tasks` names the severities that it
-    estimates."""
+    """A loaded network: `kind` is "tone", "detail" or "judge" (the classifier of faults). The sides
+    of its input are multiples of `multiple`; `tasks` names the severities that it returns."""
 
     session: Any
     kind: str
@@ -158,17 +157,19 @@ def open_network(path: Path, kind: str | None = None) -> Network:
     its, contract = facts.get("verax.network"), facts.get("verax.contract")
     right = kind or (None if its == "judge" else its)  # the classifier restores nothing
     if its != right or its not in CONTRACTS or contract != CONTRACTS[its]:
+        got = f"{its!r} in version {contract!r}" if its else "a file that is not from Verax"
         raise SettingsError(
             f"{path}: expected a {kind or 'tone or detail'} network in file version "
-            f"{CONTRACTS.get(str(right), '2')}, got {its!r} in version {contract!r}; "
-            "export its checkpoint again with this version of Verax"
+            f"{CONTRACTS.get(str(right), '2')}, got {got}; export its checkpoint again with "
+            "`verax export`, or choose another file"
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))
     return Network(session, its, int(facts["verax.multiple"]), tasks)
 
 
 def embedded(name: str) -> Network:
-    """An embedded network, loaded once: "tone", "dark", "dusk", "detail", "rain" or "judge"."""
+    """An embedded network, loaded once: "tone"; "dark", "dusk" (both for the tone of dark photos);
+    "detail"; "rain"; or "judge" (the classifier of faults)."""
     return open_network(weights.path(name), KINDS.get(name, name))
 
 
@@ -183,9 +184,8 @@ def thumbnail(photo: Image, multiple: int) -> Image:
 
 
 def look(small: Image, tone: Network) -> tuple[Floats, Floats, Floats]:
-    """What a tone network returns for a thumbnail: the colour transform (6, h, w), the severity in
-    [0, 1] of each of its tasks, and its pooled features (n,), none if the file does not output
-    them."""
+    """A tone network's outputs for a thumbnail: the colour transform (6, h, w), the severity in
+    [0, 1] of each of its tasks, and pooled features (n,), none if the file does not output them."""
     transform, severities, *features = (output[0] for output in tone(input=planes(small)[None]))
     return transform, severities, features[0] if features else np.zeros(0, np.float32)
 
@@ -213,9 +213,8 @@ def look_at(
 
 
 def toned(photo: Image, transform: Floats) -> Image:
-    """The photo after its colour transform (6, h, w): for each channel the natural log of a gain,
-    and an offset, interpolated from a coarse grid to every pixel. The result is clipped to
-    [0, 1]."""
+    """The photo after its colour transform (6, h, w), clipped to [0, 1]: log of a gain, and an
+    offset, for each channel, on a coarse grid that is interpolated to every pixel."""
     nodes = _enlarged(transform, photo.shape[0], axis=1)
     nodes = _enlarged(nodes, photo.shape[1], axis=2)
     out = photo * cv2.merge(list(cv2.exp(nodes[:3])))
@@ -226,9 +225,8 @@ def toned(photo: Image, transform: Floats) -> Image:
 def repair(
     photo: Image, bright: Image, detail: Network, *, tile: int = TILE, share: float = 1.0
 ) -> Image:
-    """The photo `bright`, whose light was corrected, after the network `detail`, tile by tile.
-    `photo` is the one before that correction, a second input. `share` scales the network's
-    change."""
+    """The photo `bright`, whose light was corrected, after the network `detail`, tile by tile. The
+    network also sees `photo`, as it was before. `share` scales the network's change."""
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
         part = bright[outer]
