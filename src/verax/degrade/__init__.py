@@ -1,7 +1,7 @@
-"""Simulated degradation of photos, and simulated damage of paper prints.
+"""Simulate degradations of photos, and damage of paper prints.
 
-A degradation is a value with a task, a severity, and a seed for everything else that is random.
-Damage of a print (holes, scratches, dust) comes with a mask of each kind.
+A `Degradation` states a task, such as "haze", a severity, and a random seed for all else. `damage`
+draws holes, scratches and dust on a picture, and also returns a mask of each of the three.
 """
 
 import zlib
@@ -43,11 +43,12 @@ class Degradation:
     """One degradation of a photo.
 
     Attributes:
-        task: a key of TASKS, such as "haze".
+        task: "haze", "rain", "snow", "lowlight", "noise", "jpeg", "motion_blur", "defocus_blur",
+            "underwater" or "raindrop".
         severity: from 0 (no change) to 1 (the strongest degradation of the task).
         seed: random seed, 0 or more, for all that severity does not set, such as colour and grain.
 
-    Raises UnknownNameError for an unknown task, SettingsError for other wrong values.
+    Raises UnknownNameError for an unknown task, SettingsError for a wrong severity or seed.
     """
 
     task: str
@@ -65,8 +66,9 @@ class Degradation:
 def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) -> Image:
     """Apply degradations to a picture, one after the other; equal arguments give equal results.
 
-    `depth` (H, W) is the measured depth in metres, which haze and similar tasks need. Without it a
-    plausible random depth is used (`verax.degrade.fields.pseudo_depth`).
+    `depth` (H, W) is the depth of the scene in metres, measured for every pixel of the picture. It
+    is used by haze, rain, snow, defocus and underwater. If it is None, these use a plausible random
+    depth.
     """
     out = check_image(image)
     if depth is not None and depth.shape != image.shape[:2]:
@@ -83,9 +85,10 @@ def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) 
 def sample(
     rng: Generator, task: str | None = None, *, severity: tuple[float, float] = (0.05, 1.0)
 ) -> Degradation:
-    """Draw a random degradation for training: its seed, its severity and, if None, its task.
+    """A degradation for training, with a random seed and severity.
 
-    Severity is uniformly distributed in the range `severity`.
+    The severity is uniformly distributed between the two values of `severity`. If `task` is None,
+    the task is random, too.
     """
     name = task or str(rng.choice(list(TASKS)))
     return Degradation(name, float(rng.uniform(*severity)), int(rng.integers(2**31)))
@@ -101,8 +104,8 @@ class Damage:
     """A picture of a damaged print, and masks of its damage.
 
     Attributes:
-        pixels: (H, W, 3) in [0, 1].
-        holes, scratches, dust: (H, W), True where damaged.
+        pixels: the damaged picture (H, W, 3) in [0, 1].
+        holes, scratches, dust: (H, W) masks, True where the picture has this kind of damage.
     """
 
     pixels: Image
@@ -118,7 +121,7 @@ class Damage:
 def damage(
     image: Image, rng: Generator, *, holes: int = 3, scratches: int = 4, specks: int = 20
 ) -> Damage:
-    """Draw random holes, scratches and specks of dust, in the given numbers, on a picture."""
+    """Copy a picture and draw so many random holes, scratches and specks of dust on the copy."""
     size = image.shape[:2]
     cover = [
         spread([hole(size, rng) for _ in range(holes)], size),
@@ -137,14 +140,14 @@ def damage(
 
 
 def spread(parts: list[Plane], size: tuple[int, int]) -> Plane:
-    """The maximum (H, W) of planes of shape `size`; zeros if there are none."""
+    """The pixelwise maximum of planes, all of shape `size`; a plane of zeros if there are none."""
     return np.asarray(np.max([np.zeros(size, np.float32), *parts], axis=0), np.float32)
 
 
 def hole(size: tuple[int, int], rng: Generator) -> Plane:
-    """The opacity (H, W), in [0, 1], of a ragged hole.
+    """A plane of `size` (height, width) with the opacity, 0 to 1, of a ragged hole.
 
-    Its diameter is about a twentieth to an eighth of the short side; `size` is (height, width).
+    The hole's place is random; its diameter is about 5 to 12 % of the plane's short side.
     """
     height, width = size
     radius = min(size) * rng.uniform(0.025, 0.06)
@@ -158,9 +161,9 @@ def hole(size: tuple[int, int], rng: Generator) -> Plane:
 
 
 def scratch(size: tuple[int, int], rng: Generator) -> Plane:
-    """The opacity (H, W), in [0, 1], of a thin scratch that bends slightly and has gaps.
+    """A plane of `size` (height, width) with the opacity, 0 to 1, of a thin random scratch.
 
-    `size` is (height, width).
+    The scratch bends slightly and has gaps.
     """
     height, width = size
     long = rng.uniform(0.25, 0.8) * min(size)
@@ -178,7 +181,7 @@ def scratch(size: tuple[int, int], rng: Generator) -> Plane:
 
 
 def speck(size: tuple[int, int], rng: Generator) -> Plane:
-    """The opacity (H, W), in [0, 1], of a grain of dust; `size` is (height, width)."""
+    """A plane of `size` (height, width) with the opacity, 0 to 1, of a random grain of dust."""
     spot = np.zeros(size, np.uint8)
     at = (int(rng.integers(size[1])), int(rng.integers(size[0])))
     axes = (int(rng.integers(1, 4)), int(rng.integers(1, 3)))

@@ -1,11 +1,12 @@
-"""Smooth random planes, a substitute for unknown depth, and conversion to and from linear light.
+"""Smooth random planes, plausible depth, and conversion to and from linear light.
 
-`pseudo_depth` is not physical depth. It makes plausible scattering, since it follows three rules of
-thumb: distant things are high in the picture, their dark channel is bright, and depth changes at
+`pseudo_depth` makes a depth map for photos without one. It is not physical depth, but good enough
+for haze that looks real. It follows three rules of thumb: distant things are high in the picture,
+their dark channel (the minimum over channels and a small window) is bright, and depth changes at
 edges.
 
-Optical effects (blur, water, exposure) are computed in linear light. Rain, snow and haze are added
-in sRGB, as in the standard synthetic test sets. The sRGB curve is IEC 61966-2-1.
+Blur, water and exposure are simulated in linear light. Rain, snow and haze are added in sRGB, as in
+the standard synthetic test sets. The sRGB curve is that of IEC 61966-2-1.
 """
 
 import cv2
@@ -22,7 +23,10 @@ _WORK_PX = 128  # depth is smooth: a small working grid is enough
 
 
 def smooth_noise(size: Size, rng: Generator, *, cells: float) -> Plane:
-    """Smooth noise with mean 0, standard deviation 1, and about `cells` bumps on the short side."""
+    """A plane of `size` of smooth noise, with mean 0 and standard deviation 1.
+
+    `cells` is the number of light and dark blobs along the short side.
+    """
     height, width = size
     step = min(height, width) / cells
     grid = (max(2, round(height / step) + 2), max(2, round(width / step) + 2))
@@ -33,10 +37,10 @@ def smooth_noise(size: Size, rng: Generator, *, cells: float) -> Plane:
 
 
 def fractal_noise(size: Size, rng: Generator, *, cells: float, octaves: int = 4) -> Plane:
-    """Cloud-like noise with mean 0 and standard deviation 1: a sum of octaves of smooth noise.
+    """A plane of `size` of cloud-like noise, with mean 0 and standard deviation 1.
 
-    The coarsest octave has about `cells` bumps on the short side; each finer one has 0.55 times its
-    amplitude.
+    It is a sum of `octaves` planes of smooth noise. The first has about `cells` light and dark
+    blobs along the short side. Each further plane has twice as many, with 0.55 times the amplitude.
     """
     total = np.zeros(size, np.float32)
     norm = 0.0
@@ -57,15 +61,15 @@ def rescale(plane: NDArray[np.float32]) -> Plane:
 
 
 def enlargement(image: Image, reference_px: int) -> float:
-    """The factor by which sizes in px that hold for a short side of `reference_px` must grow.
+    """The picture's short side divided by `reference_px`, but at least 1.
 
-    1 for smaller pictures.
+    Sizes in px that suit a short side of `reference_px` are multiplied by this factor.
     """
     return max(1.0, float(min(image.shape[:2])) / reference_px)
 
 
 def working_size(image: Image, reference_px: int) -> Size:
-    """(height, width) of the picture, reduced to a short side of at most `reference_px`."""
+    """The picture's (height, width) after reducing its short side to at most `reference_px`."""
     scale = 1 / enlargement(image, reference_px)
     return (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
 
@@ -73,8 +77,8 @@ def working_size(image: Image, reference_px: int) -> Size:
 def pseudo_depth(image: Image, rng: Generator) -> Plane:
     """A plausible random depth (H, W) in [0, 1] for a picture, where 1 is far.
 
-    A random mixture of a tilted ramp, the picture's dark channel, flat patches and clouds, smoothed
-    except at the picture's edges. It is not physical depth.
+    It is a random mixture of a tilted ramp, the picture's dark channel, flat patches and clouds,
+    smoothed except at the picture's edges. It is not physical depth.
     """
     height, width = image.shape[:2]
     scale = min(1.0, _WORK_PX / max(height, width))
@@ -91,10 +95,10 @@ def pseudo_depth(image: Image, rng: Generator) -> Plane:
 
 
 def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
-    """Relative depth (H, W) in [0, 1], where 1 is far.
+    """The relative depth (H, W) of a picture, from 0 (at the camera) to 1 (far).
 
-    Measured depth in metres is divided by its 95th percentile; pixels without measurement (0 or
-    NaN) count as far. If `depth` is None, `pseudo_depth` is used.
+    It is the measured `depth` in metres, divided by its 95th percentile and clipped. Pixels without
+    measurement (0, NaN or infinite) become 1. If `depth` is None, a plausible random depth is made.
     """
     if depth is None:
         return pseudo_depth(image, rng)
@@ -105,7 +109,7 @@ def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
 
 
 def _ramp(size: Size, rng: Generator) -> Plane:
-    """A tilted ramp in [0, 1], far at the top, like a ground plane seen by a standing person."""
+    """A depth ramp from 0 to 1 (far), like the ground: the top is far, and the ramp may tilt."""
     tilt, bend = rng.uniform(-0.6, 0.6), rng.uniform(0.6, 2.0)
     y = np.linspace(1.0, 0.0, size[0], dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, size[1], dtype=np.float32)[None, :]
@@ -118,7 +122,7 @@ def _dark_channel(guide: Image) -> Plane:
 
 
 def _steps(size: Size, rng: Generator) -> Plane:
-    """Flat patches in [0, 1], like walls and objects at different distances."""
+    """A depth plane in [0, 1] of flat random patches, like walls and objects."""
     return rescale(np.floor(smooth_noise(size, rng, cells=3.0) * 1.5))
 
 
@@ -134,7 +138,7 @@ _TO_LINEAR = pixels.to_linear(_CODE).astype(np.float32)
 
 
 def to_linear(image: Image) -> Array:
-    """Convert sRGB values in [0, 1] to linear light by a table, with errors below 1e-4."""
+    """Convert sRGB values in [0, 1] to linear light, with an error of less than 3e-4."""
     return _TO_LINEAR[(image * np.float32(_STEPS) + np.float32(0.5)).astype(np.int32)]
 
 

@@ -1,16 +1,16 @@
 """Optical degradations: camera shake, defocus, drops on a window, and water.
 
 Blur by camera shake follows random trajectories, and defocus blur has the shape of the aperture.
-Both are computed in linear light, so that highlights smear as in a camera. A drop shows the scene
-upside down and blurred.
+Both are computed in linear light, so that highlights smear as in a camera. A drop on the window
+shows the scene upside down and blurred.
 
-Water attenuates each colour at another rate (red most) and adds scattered light:
+Water attenuates each channel at a different rate (red most) and adds scattered light. For each
+channel, the photo I is
 
     I = J exp(-a w) t + B (1 - t),  t = exp(-a d)
 
-for each channel, with scene J, scattered light B, attenuation a, and the length w of the light's
-path down through the water and d from the scene to the camera. After Akkaynak and Treibitz, CVPR
-2018.
+where J is the scene, B the scattered light, a the attenuation, w the depth of water above the scene
+and d the distance from the scene to the camera. After Akkaynak and Treibitz, CVPR 2018.
 """
 
 import cv2
@@ -31,9 +31,9 @@ _STEPS = 96  # points of a trajectory
 
 
 def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate camera shake; severity scales the length of the blur.
+    """Simulate camera shake in a random direction; `severity` (0 to 1) scales the blur's length.
 
-    In a third of the cases the blur varies over the picture. `depth` is not used.
+    In a third of the results the blur varies over the picture. `depth` is not used.
     """
     extent = severity * LONGEST_PX * rng.uniform(0.5, 1.0) * enlargement(image, REFERENCE_PX)
     path = trajectory(rng)
@@ -50,10 +50,10 @@ def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | No
 def defocus_blur(
     image: Image, severity: float, rng: Generator, depth: Plane | None = None
 ) -> Image:
-    """Simulate defocus; severity scales the radius of the blur disc.
+    """Simulate defocus; `severity` (0 to 1) scales the radius of the blur disc.
 
-    In half of the cases the blur grows with the distance from a random depth, which stays sharp.
-    `depth` is in metres; None: a random plausible depth.
+    In half of the results everything is equally blurred; in the others things at a random distance
+    are sharp. `depth` (H, W) is in metres; if it is None, a random plausible depth is used.
     """
     radius = severity * WIDEST_PX * rng.uniform(0.4, 1.0) * enlargement(image, REFERENCE_PX)
     soft, blades = rng.uniform(0.3, 1.0), int(rng.choice([0, 0, 5, 6, 7, 8]))
@@ -76,9 +76,10 @@ def defocus_blur(
 
 
 def trajectory(rng: Generator) -> NDArray[np.float64]:
-    """A random path of camera shake: points (x, y), (N, 2), centred, the larger extent 1.
+    """The random path of a shaking camera, an array (N, 2) of points (x, y).
 
-    Inertia, tremor and rare jerks after Boracchi and Foi, IEEE TIP 21(8), 2012.
+    The mean of the points is (0, 0); the larger of the path's width and height is 1. The motion has
+    inertia, tremor and rare jerks, after Boracchi and Foi, IEEE TIP 21(8), 2012.
     """
     inertia, tremor = rng.uniform(0.6, 0.98), 10 ** rng.uniform(-1.6, -0.3)
     jerk = rng.random(_STEPS) < 0.02
@@ -97,9 +98,10 @@ def trajectory(rng: Generator) -> NDArray[np.float64]:
 
 
 def rasterise(path_px: NDArray[np.float64]) -> Kernel:
-    """The blur kernel of a path of points (x, y) in px, (N, 2): the time spent at each pixel.
+    """The blur kernel (side, side) of a camera that moved along a path.
 
-    The sides are odd and the sum is 1.
+    `path_px` (N, 2) holds points (x, y) in px, at equal intervals of time. The kernel's side is odd
+    and its sum is 1.
     """
     reach = int(np.ceil(np.abs(path_px).max())) + 1
     side = 2 * reach + 1
@@ -117,7 +119,10 @@ def rasterise(path_px: NDArray[np.float64]) -> Kernel:
 
 
 def disc(radius_px: float, *, softness_px: float = 0.5, blades: int = 0) -> Kernel:
-    """A blur kernel of sum 1: a disc with a soft rim, or a polygon if `blades` (its sides) > 0."""
+    """The blur kernel of a lens out of focus: a square array with the sum 1.
+
+    It holds a disc with a soft rim, or, if `blades` is above 0, a polygon with that many sides.
+    """
     reach = int(np.ceil(radius_px + softness_px)) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float64)
     distance = np.hypot(x, y)
@@ -144,9 +149,9 @@ MOST_PER_MEGAPIXEL = 4200.0  # drops at severity 1, at DROPS_REFERENCE_PX
 
 
 def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate drops on a window; severity scales their number, the rest is random.
+    """Simulate drops on a window in front of the camera; `severity` (0 to 1) scales their number.
 
-    `depth` is not used.
+    Size and place of the drops are random. `depth` is not used.
     """
     height, width = image.shape[:2]
     enlarge = enlargement(image, DROPS_REFERENCE_PX)
@@ -172,8 +177,8 @@ def drops(
 ) -> tuple[Plane, Plane, Plane]:
     """Draw `count` random drops of about `typical` px radius on planes of `size` (height, width).
 
-    Returns three planes: the cover (1 inside a drop, else 0), and the offsets dx and dy in px from
-    each pixel in a drop to the point of the scene that it shows.
+    Returns three planes: a mask (1 inside a drop, else 0), and the horizontal and the vertical
+    offset, in px, from each pixel in a drop to the point of the picture that the drop shows there.
     """
     cover, dx, dy = (np.zeros(size, np.float32) for _ in range(3))
     for u, v, r, a, b, c in rng.random((count, 6)):
@@ -205,10 +210,10 @@ WATERS = {
 
 
 def underwater(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate a photo under water; severity scales the light's paths through the water.
+    """Simulate a photo under water; `severity` (0 to 1) scales how much water the light crosses.
 
-    The colour and clarity of the water are random. `depth` is in metres; None: a random plausible
-    depth.
+    The water's colour and clarity are random. `depth` (H, W) is the distance to the scene in
+    metres; if it is None, a random plausible depth is used.
     """
     fade, veil = WATERS[str(rng.choice(list(WATERS)))]
     fade_c = np.array(fade, np.float32) * rng.uniform(0.75, 1.25, 3).astype(np.float32)

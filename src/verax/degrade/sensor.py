@@ -1,10 +1,11 @@
 """Degradations in the camera: noise, too little light, and JPEG compression.
 
 There are three kinds of noise. "awgn" is white Gaussian noise, the standard test noise, up to a
-sigma of 50 (of 255). "raw" is Poisson-Gaussian noise in linear light, therefore stronger in the
-shadows after the sRGB curve, with colour blotches as from demosaicking. "leftover" is the weak
-noise of camera JPEGs. In flat parts of real ones its standard deviation is 1-4 (of 255), and the
-correlation is 0.6-0.8 between neighbouring pixels, 0.1-0.3 at 4 px, 0.5-0.9 between channels.
+standard deviation of 50 (of 255). "raw" is Poisson-Gaussian noise in linear light, therefore
+stronger in the shadows after the sRGB curve, in half of the results with colour blotches as from
+demosaicking. "leftover" is the weak noise that cameras leave in their JPEG files. In flat parts of
+real camera JPEGs its standard deviation is 1-4 (of 255). Its correlation is 0.6-0.8 between
+neighbouring pixels, 0.1-0.3 between pixels 4 px apart, and 0.5-0.9 between channels.
 """
 
 import cv2
@@ -20,10 +21,10 @@ BEST, WORST = 95, 6  # JPEG quality at severity 0 and 1
 
 
 def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate JPEG compression; severity sets the quality, from 95 down to 6.
+    """Simulate JPEG compression; `severity` from 0 to 1 sets the quality from 95 down to 6.
 
-    Chroma subsampling, the position of the blocks and a second compression are random. `depth` is
-    not used.
+    Chroma subsampling, the position of the 8 px blocks and whether the picture is compressed a
+    second time are random. `depth` is not used.
     """
     quality = round(BEST + (WORST - BEST) * severity**0.75)
     full_chroma = bool(rng.random() < 0.25)
@@ -37,9 +38,10 @@ def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 def compress(
     image: Image, quality: int, *, full_chroma: bool = False, shift: tuple[int, int] = (0, 0)
 ) -> Image:
-    """The picture after JPEG compression of `quality` 0..100, in 4:2:0, or 4:4:4 if `full_chroma`.
+    """The picture after JPEG compression with a `quality` from 0 to 100.
 
-    `shift` (rows, columns) moves the 8 px grid of blocks up and left.
+    Chroma is subsampled (4:2:0) unless `full_chroma` is set. `shift` (rows, columns) says by how
+    many px the grid of 8 px blocks is moved up and to the left.
     """
     height, width = image.shape[:2]
     top, left = shift
@@ -60,8 +62,9 @@ LEFTOVER_SIGMA = 7.5  # of 255: largest standard deviation of "leftover" at seve
 
 
 def noise(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate sensor noise of a random kind; severity scales its standard deviation.
+    """Add sensor noise of a random kind; `severity` (0 to 1) scales its standard deviation.
 
+    The kinds are white Gaussian noise, noise of raw files, and the weak noise of camera JPEGs.
     `depth` is not used.
     """
     kind = rng.choice(["awgn", "raw", "leftover"], p=[0.5, 0.2, 0.3])
@@ -73,7 +76,10 @@ def noise(image: Image, severity: float, rng: Generator, depth: Plane | None = N
 
 
 def add_gaussian(image: Image, sigma: float, rng: Generator) -> Image:
-    """Add white Gaussian noise of standard deviation `sigma` (of 255) in sRGB; clip to [0, 1]."""
+    """Add white Gaussian noise to sRGB values and clip them to [0, 1].
+
+    `sigma` is the standard deviation on the scale of 0 to 255.
+    """
     noisy = image + np.float32(sigma / 255.0) * rng.standard_normal(image.shape, np.float32)
     return np.clip(noisy, 0.0, 1.0)
 
@@ -81,13 +87,16 @@ def add_gaussian(image: Image, sigma: float, rng: Generator) -> Image:
 def add_shot_and_read(
     linear: NDArray[np.float32], *, shot: float, read: float, rng: Generator
 ) -> NDArray[np.float32]:
-    """Add noise of variance shot * light + read**2 to linear light, without clipping."""
+    """Add Gaussian noise to linear light, with the variance shot * linear + read**2 at each value.
+
+    The result is not clipped.
+    """
     deviation = np.sqrt(np.maximum(linear, 0) * np.float32(shot) + np.float32(read * read))
     return np.asarray(linear + deviation * rng.standard_normal(linear.shape, np.float32))
 
 
 def white_balance_gains(rng: Generator) -> NDArray[np.float32]:
-    """Random white balance gains (3,) of a camera for R, G, B; the gain for G is 1."""
+    """Random but realistic white balance gains (3,) of a camera for R, G, B; that of G is 1."""
     return np.array([rng.uniform(1.3, 2.4), 1.0, rng.uniform(1.1, 2.0)], np.float32)
 
 
@@ -121,13 +130,13 @@ def _leftover(image: Image, severity: float, rng: Generator) -> Image:
 
 
 def _blurred(grain: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
-    """Noise (H, W, C) after a Gaussian blur, scaled to standard deviation 1."""
+    """Blur noise (H, W, C) by a Gaussian, then scale it to a standard deviation of 1."""
     soft = cv2.GaussianBlur(grain, (0, 0), sigma_px).reshape(grain.shape)
     return np.asarray(soft / max(float(soft.std()), 1e-6))
 
 
 def _blotch(grain: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
-    """Noise (H, W, C) blurred at two random scales, with its standard deviation unchanged."""
+    """Mix two blurred copies of noise (H, W, C); the standard deviation stays the same."""
     fine = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.45, 0.9))
     coarse = cv2.GaussianBlur(grain, (0, 0), rng.uniform(1.5, 3.5))
     mixed = fine + np.float32(rng.uniform(0.0, 1.5)) * coarse
@@ -139,9 +148,10 @@ CURVE = (1.0, 2.3)  # range of the exponent of the tone curve at severity 1
 
 
 def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate too little light; severity scales the stops lost, the tone curve and the noise.
+    """Simulate a photo taken with too little light: darker, unevenly lit, with noise.
 
-    `depth` is not used.
+    `severity` (0 to 1) scales how many stops of exposure are lost, how far the tone curve darkens
+    shadows, and the noise. `depth` is not used.
     """
     stops, curve, uneven = rng.uniform(*STOPS), rng.uniform(*CURVE), rng.uniform(0.0, 0.5)
     field = smooth_noise(image.shape[:2], rng, cells=rng.uniform(1.0, 3.0))
@@ -164,10 +174,10 @@ def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None 
 def _steepen(
     linear: NDArray[np.float32], extra: float, *, by_channel: float
 ) -> NDArray[np.float32]:
-    """Darken linear light (H, W, 3) by the exponent 1 + extra.
+    """Darken linear light (H, W, 3) by raising it to the power 1 + `extra`.
 
-    `by_channel` in [0, 1] says how the exponent is applied: 1 to each channel, which saturates
-    colours, 0 to luminance only, which keeps the ratios of the channels.
+    With a `by_channel` of 1, each channel is raised, which saturates colours. With 0, only
+    luminance is, so that the ratios of the channels stay. Values in between mix the two.
     """
     own = cv2.pow(linear, 1 + extra * by_channel)
     shared = cv2.pow(np.maximum(luma_709(linear), 1e-6), extra * (1 - by_channel))

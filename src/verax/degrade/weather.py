@@ -1,17 +1,19 @@
 """Weather: haze, rain and snow.
 
 Haze follows Koschmieder: I = J t + A (1 - t) with t = exp(-beta d), for scene J, airlight A, depth
-d and transmission t; beta d is the optical depth. Even haze covers the standard synthetic sets
-(RESIDE: A 0.7-1, beta 0.6-1.8); in their pairs the median optical depth is 0.25-0.9, and half of
-that in the nearest parts. Patchy haze is like real smoke: a median optical depth of 1-2.3, clouds,
-an airlight of 0.5-0.9 in the colour of the scene's light, a dimmed scene, glow, and sensor noise.
+d and transmission t; beta d is the optical depth. There are two kinds. Even haze is like that of
+the standard synthetic test sets (RESIDE: A 0.7-1, beta 0.6-1.8). There the median optical depth of
+a photo is 0.25-0.9; in its nearest parts it is half of that. Patchy haze is like real smoke: it has
+a median optical depth of 1-2.3, clouds, an airlight of 0.5-0.9 in the colour of the scene's light,
+a dimmed scene, glow, and sensor noise.
 
-Rain of the kind "bars" are drawn lines, 1-3 px wide and 10-180 px long, in one to five directions,
-with hard or soft edges; in heavy synthetic test sets the mean of the added light is 0.11-0.34. The
-kind "blurred" is noise, blurred along the direction of fall; in test sets its mean is 0.03, 0.10
-and 0.18 for light, medium and heavy rain. A third of the pictures get mist, too.
+There are two kinds of rain. "bars" draws lines, 1-3 px wide and 10-180 px long, in one to five
+directions, with hard or soft edges. In synthetic test sets of heavy rain, such lines add a mean
+value of 0.11-0.34. "blurred" is noise, blurred along the direction of fall. In test sets with such
+rain, the mean added value is 0.03, 0.10 and 0.18 for light, medium and heavy rain. A third of the
+results get mist, too.
 
-Snow consists of flakes of several sizes, elongated by wind, and a veil that grows with distance.
+Snow consists of flakes of several sizes, elongated by wind, and whitish haze behind the flakes.
 """
 
 import cv2
@@ -28,9 +30,9 @@ BETA_PATCHY = (1.0, 3.6)  # likewise
 
 
 def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate haze, even or patchy; severity scales the optical depth.
+    """Simulate even or patchy haze, at random; `severity` (0 to 1) scales its optical depth.
 
-    `depth` is in metres; None: a random plausible depth.
+    `depth` (H, W) is in metres; if it is None, a random plausible depth is used.
     """
     patchy = rng.random() < 0.4
     relative = as_depth(image, rng, depth)
@@ -45,9 +47,9 @@ def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 
 
 def scatter(image: Image, transmission: Plane, airlight: NDArray[np.float32]) -> Image:
-    """Haze over a picture: image * transmission + airlight * (1 - transmission), all in [0, 1].
+    """Put haze over a picture: image * transmission + airlight * (1 - transmission), clipped.
 
-    `transmission` is (H, W), `airlight` a colour (3,).
+    `transmission` (H, W) and the colour `airlight` (3,) are in [0, 1].
     """
     t = transmission[..., None]
     return np.clip(image * t + airlight * (1 - t), 0.0, 1.0).astype(np.float32)
@@ -69,7 +71,7 @@ def _patchy(image: Image, severity: float, rng: Generator, optical: Plane) -> Im
 
 
 def _light_of(image: Image, rng: Generator) -> NDArray[np.float32]:
-    """A random airlight (3,) in about the mean colour of the scene, tinted yellow or blue."""
+    """A random airlight (R, G, B) close to the picture's mean colour, tinted yellow or blue."""
     mean = image.mean(axis=(0, 1)) + 0.05
     cast = (mean / mean.mean()) ** rng.uniform(0.0, 0.6)
     tint = np.exp(rng.normal(0.0, 0.5) * np.array([0.12, 0.0, -0.16]) + rng.normal(0, 0.02, 3))
@@ -82,9 +84,10 @@ _LEVELS = 4  # different brightnesses of the streaks of one direction
 
 
 def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate rain streaks of a random kind; severity scales their number and brightness.
+    """Simulate rain streaks, and sometimes mist.
 
-    `depth`, in metres, is used for mist; None: a random plausible depth.
+    `severity` (0 to 1) scales the number and brightness of the streaks, and the mist. `depth`
+    (H, W), in metres, is used for mist; if it is None, a random plausible depth is used.
     """
     kind = rng.choice(["bars", "blurred", "both"], p=[0.5, 0.35, 0.15])
     veil, mist = rng.random() < 0.3, rng.uniform(0.1, 0.5)
@@ -108,9 +111,10 @@ def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 
 
 def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
-    """The added light (H, W), 0 or more, of streaks, drawn in 1 to 5 directions around `angle`.
+    """The light that rain adds to a picture, drawn as lines: a plane of `size` (height, width).
 
-    `size` is (height, width), `angle` in degrees from the vertical.
+    The lines have 1 to 5 directions around `angle`, in degrees from the vertical. `severity` is
+    from 0 to 1. The values are 0 where there is no rain and can exceed 1 where lines overlap.
     """
     families = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.25, 0.2, 0.1, 0.1]))
     cover, bright = rng.uniform(0.4, 1.4), rng.uniform(0.2, 0.4)
@@ -125,10 +129,11 @@ def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
 
 
 def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
-    """The added light (H, W), 0 or more, of streaks: noise blurred along the direction `angle`.
+    """The light that rain adds to a picture, as noise blurred along the direction of fall.
 
-    `size` is (height, width), `angle` in degrees from the vertical. The mean and the coefficient of
-    variation are random; for real rain this coefficient is between 0.5 and 1.
+    Returns a plane of `size` (height, width) with values from 0 to 0.9. `angle` is in degrees from
+    the vertical; `severity` (0 to 1) scales the light. Its mean and its coefficient of variation
+    are random; for real rain this coefficient is between 0.5 and 1.
     """
     length, width = rng.uniform(8.0, 32.0), int(rng.choice([1, 2], p=[0.85, 0.15]))
     mean, variation = rng.uniform(0.08, 0.26), rng.uniform(0.4, 1.15)
@@ -146,9 +151,10 @@ def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Pla
 
 
 def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: float) -> Plane:
-    """The added light (H, W) of streaks in about one direction, each at most 1.6 * `bright`.
+    """The light that streaks in about one direction add: a plane of `size` (height, width).
 
-    `angle` is in degrees from the vertical; `cover` is about the fraction of pixels covered.
+    `angle` is in degrees from the vertical; `cover` is about the fraction of pixels under a streak;
+    streaks have four brightnesses, from 0.4 to 1.6 times `bright`.
     """
     height, width = size
     thickness = int(rng.choice([1, 2, 3], p=[0.5, 0.44, 0.06]))
@@ -174,7 +180,10 @@ def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: f
 
 
 def _line(length: float, angle: float, width: int) -> Plane:
-    """A blur kernel of sum 1: a line of `length` and `width` px at `angle` from the vertical."""
+    """A blur kernel with the sum 1: a line, `length` px long and `width` px wide.
+
+    `angle` is in degrees from the vertical.
+    """
     reach = int(np.ceil(length / 2)) + 1
     side = 2 * reach + 1
     tilt = np.deg2rad(angle)
@@ -197,9 +206,10 @@ _LAYERS = {
 
 
 def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate falling snow; severity scales the number of flakes and the veil behind them.
+    """Simulate falling snow, with whitish haze behind the flakes.
 
-    `depth`, in metres, is used for the veil; None: a random plausible depth.
+    `severity` (0 to 1) scales the number of flakes and the haze. `depth` (H, W), in metres, is used
+    for the haze; if it is None, a random plausible depth is used.
     """
     white = np.float32(rng.uniform(0.85, 1.0)) * np.array([0.98, 0.99, 1.0], np.float32)
     veil = rng.uniform(0.0, 0.8) if rng.random() < 0.8 else 0.0
@@ -212,7 +222,10 @@ def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 
 
 def flakes(size: Size, severity: float, rng: Generator) -> Plane:
-    """The opacity (H, W), in [0, 1], of random snowflakes; `size` is (height, width)."""
+    """A plane of `size` (height, width) with the opacity, 0 to 1, of random snowflakes.
+
+    `severity` (0 to 1) scales their number.
+    """
     wind, streak = np.deg2rad(rng.normal(0.0, 25.0)), rng.uniform(0.0, 4.0)
     clear = np.ones(size, np.float32)
     for name, (radius, density, soft, opacity) in _LAYERS.items():
@@ -237,10 +250,10 @@ def _draw(
     wind: float,
     streak: float,
 ) -> Plane:
-    """The opacity (H, W) of `count` irregular flakes, elongated along the wind.
+    """A plane of `size` (height, width) with the opacity, 0 to 1, of `count` irregular flakes.
 
-    `radius` is the range of radii in px, `wind` an angle in radians, `streak` the largest relative
-    elongation.
+    `radius` is the range of radii in px. Each flake is longer along the wind by a random factor of
+    1 to 1 + `streak`. `wind` is the direction of the wind in radians from the vertical.
     """
     canvas = np.zeros(size, np.uint8)
     if count == 0:

@@ -1,13 +1,13 @@
-"""Rank candidate pictures, and keep the session of an edit that takes several instructions.
+"""Rank generated pictures, and store the session of an edit that takes several instructions.
 
-Candidates, several answers to one request, are ranked by judges (functions that score a picture),
-best first; none is discarded.
+If a service returns several pictures for one request, `rank` orders these candidates, best first,
+by judges (functions that score a picture). None is discarded.
 
-A session stores the turns of an edit in a JSON file: each instruction, its answer, and whether the
-answer was accepted. A new instruction is sent with the original photo and all accepted instructions
-before, so that errors do not accumulate from answer to answer.
+A `Session` is stored as a JSON file with each instruction, the picture that a service made for it,
+and whether the user accepted that picture. A new instruction is sent with the original photo and
+all instructions accepted before, so that errors do not accumulate from picture to picture.
 
-Priors come from the modules `generated` (by a service) and `simulated` (`changes`, `inject`).
+Priors are made by the modules `generated` (by a service) and `simulated` (`changes`, `inject`).
 """
 
 import json
@@ -27,17 +27,22 @@ Judge = Callable[[Image], float]  # a picture -> a score, higher is better
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """`order`: indices of the candidates, best first; `scores`: per candidate, by name of judge."""
+    """The order of candidate pictures.
+
+    Attributes:
+        order: indices of the candidates, best first.
+        scores: for each candidate, in the order in which they came: name of judge -> score.
+    """
 
     order: tuple[int, ...]
     scores: tuple[Mapping[str, float], ...]
 
 
 def rank(candidates: Sequence[Image], judges: Mapping[str, Judge]) -> Ranking:
-    """Order candidates by the mean of their ranks over all judges; ties keep their order.
+    """Order candidate pictures by the mean of their ranks over all judges (name -> function).
 
     Ranks are averaged instead of scores, since scores of different judges have different units.
-    Equal scores share a rank; NaN ranks last.
+    Equal scores have the same rank; NaN ranks last. Candidates with equal means keep their order.
     """
     scores = tuple(
         {name: float(judge(picture)) for name, judge in judges.items()} for picture in candidates
@@ -54,8 +59,11 @@ COMPARED_PX = 256  # side at which two pictures of any size are compared
 
 
 def edit_judges(photo: Image) -> dict[str, Judge]:
-    """The judges for edits of a photo: "quality", by naturalness, and "fidelity", by the share of a
-    candidate's edges that the photo has, too."""
+    """Functions that score candidate edits of `photo`, by name; higher scores are better.
+
+    "quality" is the negative NIQE. "fidelity" is the share of a candidate's edges that the photo
+    has, too.
+    """
 
     def fidelity(candidate: Image) -> float:
         return _score("edge_precision", resized(candidate, (photo.shape[1], photo.shape[0])), photo)
@@ -64,8 +72,11 @@ def edit_judges(photo: Image) -> dict[str, Judge]:
 
 
 def text_judges(like: Image | None) -> dict[str, Judge]:
-    """The judges for pictures generated from text: "quality", by naturalness, and, if the picture
-    `like` is given, "agreement" with it by MS-SSIM."""
+    """Functions that score candidate pictures generated from text, by name; higher is better.
+
+    "quality" is the negative NIQE. If a picture `like` is given, "agreement" is the candidate's
+    MS-SSIM with it, both resized to 256 x 256 px.
+    """
     if like is None:
         return {"quality": quality}
     small = resized(like, (COMPARED_PX, COMPARED_PX))
@@ -77,7 +88,7 @@ def text_judges(like: Image | None) -> dict[str, Judge]:
 
 
 def quality(candidate: Image) -> float:
-    """Naturalness of a picture, minus NIQE; higher is better, NaN if the picture is too small."""
+    """The negative NIQE of a picture, so that higher is better; NaN if the picture is too small."""
     return -_score("niqe", candidate)
 
 
@@ -89,7 +100,7 @@ def resized(picture: Image, size: tuple[int, int]) -> Image:
 
 
 def _score(name: str, picture: Image, reference: Image | None = None) -> float:
-    """The value of a metric; NaN if it cannot be computed, for instance on a small picture."""
+    """The value of the metric `name`; NaN if it cannot be computed, such as on a small picture."""
     from verax.metrics import score
 
     try:
@@ -111,10 +122,10 @@ class Turn:
         instruction: the user's words.
         source: whether the "original" photo or the "last" result was sent with them.
         prompt: the whole text that was sent, with earlier instructions.
-        model: name of the model that was asked.
-        fingerprint: hash of the request, under which the journal keeps the answer.
-        output: path of the result; of several, the best.
-        accepted: whether further turns build on this one.
+        model: name of the image model that made the result.
+        fingerprint: hash of the request, by which its answer is found among the stored answers.
+        output: path of the result; if the service returned several pictures, of the best.
+        accepted: whether later turns build on this one; False after the user rejected it.
     """
 
     instruction: str
@@ -128,7 +139,11 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session: the photo's path and SHA-256, and the turns so far, oldest first."""
+    """A session of edits: the photo's path and SHA-256, and its turns (instruction and result).
+
+    Turns are in the order in which they were made. A session is never changed in place: methods
+    return a new one.
+    """
 
     photo: str
     sha256: str
@@ -142,7 +157,10 @@ class Session:
         return replace(self, turns=(*self.turns, turn))
 
     def reject_last(self) -> "Session":
-        """The session with its last accepted turn rejected. Raises InputError if there is none."""
+        """A copy of the session with the last accepted turn marked as not accepted.
+
+        Raises InputError if the session has no accepted turn.
+        """
         accepted = [index for index, turn in enumerate(self.turns) if turn.accepted]
         if not accepted:
             raise InputError(
@@ -154,16 +172,16 @@ class Session:
         return replace(self, turns=tuple(turns))
 
     def reopen(self, instruction: str) -> "Session":
-        """The session without its last turn, if that turn has this instruction.
+        """Drop the last turn if it is accepted and has this instruction; returns the new session.
 
-        Thus a command that is run twice makes one turn, which is answered from the journal.
+        So a command that is run twice makes one turn, not two.
         """
         last = self.turns[-1] if self.turns else None
         same = last is not None and last.accepted and last.instruction == instruction
         return replace(self, turns=self.turns[:-1]) if same else self
 
     def prompt(self, instruction: str) -> str:
-        """The prompt to send with the original photo: accepted instructions and the new one."""
+        """The prompt to send with the original photo: the accepted instructions and this one."""
         return numbered([*(turn.instruction for turn in self.accepted()), instruction])
 
     def last_output(self) -> Path:
@@ -176,10 +194,10 @@ class Session:
         return Path(self.accepted()[-1].output)
 
     def set_aside(self, target: Path) -> "Session":
-        """Copy earlier results to other names if a new result is going to have their name.
+        """Copy earlier results that the new file `target` would overwrite to other names.
 
-        `target` is the file of the new result. Suffixes are not compared, since a service may
-        answer in another format. Returns the session with the new names.
+        These are files with the name of `target` and any suffix, since a service may answer in
+        another format. A copy is named like "photo.turn2.png". Returns the session with new names.
         """
         turns = list(self.turns)
         for index, turn in enumerate(turns):
@@ -197,9 +215,10 @@ class Session:
 
 
 def load_session(path: Path, *, photo: Path, sha256: str) -> Session:
-    """Read the session of a photo from a file; an empty session if the file does not exist.
+    """Read the session of a photo from a JSON file; an empty session if there is no such file.
 
-    Raises SettingsError for a file that is no session, InputError for the session of another photo.
+    `sha256` is the hash of the photo's file. Raises SettingsError if the file is not a session,
+    InputError if it is the session of a photo with another hash.
     """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -210,8 +229,8 @@ def load_session(path: Path, *, photo: Path, sha256: str) -> Session:
     session = _session(stored, path)
     if session.sha256 != sha256:
         raise InputError(
-            f"{path}: this session belongs to {session.photo}, and {photo} has other content than "
-            "that photo had; name another file: --session FILE"
+            f"{path}: expected a session of the photo {photo}, got a session of {session.photo}, "
+            "whose content is different; name another file: --session FILE"
         )
     return session
 
@@ -226,11 +245,11 @@ def _session(stored: Any, path: Path) -> Session:  # noqa: ANN401  # any JSON at
         turns = tuple(Turn(**turn) for turn in stored["turns"])
         return Session(str(stored["photo"]), str(stored["sha256"]), turns)
     except (KeyError, TypeError) as exc:
-        raise SettingsError(f"{path}: {NO_SESSION}, got another file ({exc!r}); {RENAME}") from exc
+        raise SettingsError(f"{path}: {NO_SESSION}, got other content ({exc!r}); {RENAME}") from exc
 
 
 def numbered(instructions: Sequence[str]) -> str:
-    """The prompt for several instructions: a numbered list; a single one is returned unchanged."""
+    """A prompt that asks for all instructions, as a numbered list; a single one stays unchanged."""
     if len(instructions) == 1:
         return instructions[0]
     lines = [f"{number}. {text}" for number, text in enumerate(instructions, 1)]

@@ -1,8 +1,8 @@
 """Changes that a simulated image generator makes to a photo, with their ground truth.
 
 Objects are added, removed, moved, duplicated or mirrored; light, colour and fine detail change
-everywhere. An "object" is any piece of the photo: the pixels near a random point and close to the
-colour there, up to the requested area.
+everywhere. An "object" is any piece of the photo that has the requested area: the pixels that lie
+near a random point and have about its colour.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class ObjectEdit:
-    """A change of an object: its kind, and the object's area and shift (shares of area, width)."""
+    """A change to make to a random object: the kind; the object's area as a share of the photo's
+    area; and its shift, if it is moved or duplicated, as a share of the photo's width."""
 
     kind: Kind
     area: float = 0.02
@@ -34,16 +35,16 @@ class ObjectEdit:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or not 0 < self.area <= 0.25 or self.distance < 0:
             raise SettingsError(
-                f"expected kind in {KINDS}, area above 0 and up to 0.25, distance >= 0; got {self}"
+                f"ObjectEdit: expected a kind of {', '.join(KINDS)}, an area above 0 and up to "
+                f"0.25 and a distance of at least 0, got {self}"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class InjectedChange:
-    """A change of an object that was applied, on the photo's grid.
-
+    """A change that was made to an object.
     Attributes:
-        kind: the kind of the edit.
+        kind: "added", "removed", "moved", "duplicated" or "mirrored".
         lost: (H, W) bool, where the photo shows an object that the prior does not show.
         gained: (H, W) bool, where the prior shows an object that the photo does not show.
         shift: (dx, dy) in photo px from the object's old place to the new one.
@@ -56,7 +57,7 @@ class InjectedChange:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) around all changed pixels; right and bottom exclusive."""
+        """(left, top, right, bottom) px around the change; right and bottom are exclusive."""
         ys, xs = np.nonzero(self.lost | self.gained)
         return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
 
@@ -64,7 +65,7 @@ class InjectedChange:
 def edit(
     clean: Image, edits: tuple[ObjectEdit, ...], rng: Generator
 ) -> tuple[Image, tuple[InjectedChange, ...]]:
-    """Apply the edits one after another. Returns the edited photo, and the changes with masks."""
+    """Make these edits to a copy of the photo, one after another; returns it and the changes."""
     scene, changes = clean, []
     for edit in edits:
         scene, change = _edit(scene, edit, rng)
@@ -92,7 +93,7 @@ def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, Inject
 
 
 def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
-    """The same change, its masks and shift resized to a grid of `size` (width, height)."""
+    """The change with its masks and shift converted to a photo of `size` (width, height)."""
     height, width = change.lost.shape
     if (width, height) == size:
         return change
@@ -105,7 +106,7 @@ def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
 
 
 def pick(scene: Image, area: float, rng: Generator) -> Mask:
-    """Mask (H, W) of a random piece of the photo, with a share `area` of all its pixels."""
+    """The mask (H, W) of a random object; `area` is its share of the photo's pixels, 0 to 1."""
     height, width = scene.shape[:2]
     radius = np.sqrt(area * height * width / np.pi)
     cx = rng.uniform(min(radius, width / 2), max(width - radius, width / 2))
@@ -124,11 +125,9 @@ def pick(scene: Image, area: float, rng: Generator) -> Mask:
 
 
 def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
-    """Fill the hole (H, W) smoothly from its surroundings, with fine detail from beside it."""
-    weight = (~cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)).astype(
-        np.float32
-    )
-    smooth = _push_pull(scene, weight)
+    """Fill the hole (H, W) with the colours around it, and with fine detail copied from nearby."""
+    wide = cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8))
+    smooth = _push_pull(scene, (1 - wide).astype(np.float32))
     reach = max(2.0, float(np.sqrt(hole.sum())))
     angle = rng.uniform(0, 2 * np.pi)
     detail = scene - cv2.GaussianBlur(scene, (0, 0), max(1.0, 0.1 * reach))
@@ -138,7 +137,7 @@ def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
 
 
 def _push_pull(scene: Image, weight: Plane) -> Image:
-    """Fill pixels of zero `weight` (H, W) with averages of their surroundings (push-pull)."""
+    """Fill pixels whose `weight` (H, W) is 0 with averages of their surroundings (push-pull)."""
     known = scene * weight[..., None]
     if min(weight.shape) <= 2:
         return np.asarray(known.sum((0, 1)) / max(float(weight.sum()), 1e-6) + 0 * scene)
@@ -152,7 +151,7 @@ def _push_pull(scene: Image, weight: Plane) -> Image:
 
 
 def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
-    """Mirror the object `thing` in its place, left to right. Returns the picture and the change."""
+    """Mirror the object with the mask `thing` left to right, in its place."""
     xs = np.nonzero(thing.any(0))[0]
     left, right = int(xs.min()), int(xs.max()) + 1
     pixels, there = scene.copy(), np.zeros_like(thing)
@@ -163,7 +162,7 @@ def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
 
 
 def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:
-    """A shift (dx, dy) by `distance` * `width` px in a random direction, inside if possible."""
+    """A random shift (dx, dy) of `distance` * `width` px, to a place in the picture if possible."""
     height = thing.shape[0]
     ys, xs = np.nonzero(thing)
     middle = np.array([xs.mean(), ys.mean()])
@@ -184,7 +183,7 @@ def _moved(scene: Image, thing: Mask, shift: tuple[float, float]) -> tuple[Image
 def _translate(
     array: NDArray[np.float32], shift: tuple[float, float], *, border: int = cv2.BORDER_REFLECT
 ) -> NDArray[np.float32]:
-    """The content of an array moved by `shift` (dx, dy) px."""
+    """Move the content of an array by `shift` (dx, dy) px; `border` is OpenCV's border mode."""
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
     return np.asarray(
         cv2.warpAffine(array, matrix, array.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=border)
@@ -192,21 +191,21 @@ def _translate(
 
 
 def _soft(mask: Mask) -> NDArray[np.float32]:
-    """(H, W, 1) the mask as weight, with an edge softened by about one pixel."""
+    """The mask as a weight (H, W, 1) from 0 to 1, with its edge blurred by about one pixel."""
     return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0.7))[..., None]
 
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """Exact amounts of a change of light and colour; the defaults change nothing.
+    """How much a simulated generator changes light and colour; the defaults change nothing.
 
     Attributes:
-        exposure_ev: change of exposure in stops, in linear light.
+        exposure_ev: change of exposure in stops.
         contrast: slope of an S-shaped tone curve at mid-grey; 1 for no change.
-        saturation: factor by which colours move away from grey.
-        warmth_ev: change of red minus that of blue, in stops; above 0 is warmer.
-        colour: standard deviation of a random 3x3 colour matrix from the identity.
-        uneven_ev: standard deviation of a smooth illumination field, in stops.
+        saturation: factor on each colour's distance from grey; 1 for no change.
+        warmth_ev: change of red minus change of blue, in stops; above 0 is warmer.
+        colour: standard deviation of the random entries added to an identity colour matrix.
+        uneven_ev: standard deviation of smooth differences in brightness over the photo, in stops.
         night: strength of a change from day to night, 0 to 1.
     """
 
@@ -220,7 +219,7 @@ class Tone:
 
 
 def retone(image: Image, tone: Tone, rng: Generator) -> Image:
-    """The picture after a change of light and colour; the same array if `tone` changes nothing."""
+    """A picture with changed light and colour; the same array if `tone` changes nothing."""
     if tone == Tone():
         return image
     stops = np.array([tone.warmth_ev / 2, 0.0, -tone.warmth_ev / 2]) + tone.exposure_ev
@@ -242,17 +241,18 @@ def retone(image: Image, tone: Tone, rng: Generator) -> Image:
 
 
 def s_curve(image: Image, slope: float) -> Image:
-    """Apply an S-shaped tone curve that keeps 0, 1/2 and 1, with this slope (above 0) at 1/2."""
+    """Apply an S-shaped tone curve that keeps 0, 0.5 and 1 and has this slope (above 0) at 0.5."""
     up = np.clip(image, 0.0, 1.0) ** np.float32(slope)
     down = (1 - np.clip(image, 0.0, 1.0)) ** np.float32(slope)
     return np.asarray(up / (up + down), np.float32)
 
 
 def resynthesise(scene: Image, rng: Generator, *, share: float, sigma_px: float) -> Image:
-    """Replace a `share` (0 to 1) of the detail finer than `sigma_px`, except on strong edges.
+    """Replace fine detail by invented detail, except on strong edges.
 
-    The new detail is a mixture of detail from nearby places and of filtered noise, scaled to the
-    local strength of the old detail.
+    `share` (0 to 1) says how much of the detail is replaced. Fine detail is the picture minus its
+    Gaussian blur by `sigma_px`. The invented detail is a mixture of detail from nearby places and
+    of filtered noise, about as strong as the replaced detail.
     """
     low = cv2.GaussianBlur(scene, (0, 0), sigma_px)
     high = scene - low
@@ -279,7 +279,7 @@ def sharpen(image: Image, strength: float) -> Image:
 
 
 def _strength(detail: NDArray[np.float32], sigma_px: float) -> Plane:
-    """(H, W, 1) local root mean square of the detail, over all channels."""
+    """The root mean square (H, W, 1) of `detail` over the channels and a Gaussian window."""
     energy = (detail * detail).mean(2)
     return np.asarray(np.sqrt(cv2.GaussianBlur(energy, (0, 0), 1.5 * sigma_px)))[..., None]
 
@@ -287,7 +287,7 @@ def _strength(detail: NDArray[np.float32], sigma_px: float) -> Plane:
 def _displaced(
     high: NDArray[np.float32], rng: Generator, *, reach_px: float
 ) -> NDArray[np.float32]:
-    """The detail `high`, displaced smoothly and at random, by about `reach_px`."""
+    """Displace the detail `high` by a smooth random field, by about `reach_px` px."""
     height, width = high.shape[:2]
     cells = max(2.0, min(height, width) / (4 * reach_px))
     x = np.arange(width, dtype=np.float32)[None, :]

@@ -1,6 +1,6 @@
 """Get a prior, a generated picture of the photo's scene, from an image service (provider).
 
-`plan` puts the photo on the canvas, a size that the model accepts, and makes the request, without
+`plan` resizes the photo to a canvas (a size that the model accepts) and makes the request, without
 sending anything. `receive` makes the prior from the service's answer. `ask` does both, with one
 paid call in between. The photo is sent as a PNG made from its pixels alone, so no metadata and no
 GPS position leaves the machine; transparent parts become white.
@@ -38,14 +38,14 @@ JudgeTask = Callable[[Image], str]  # a picture -> the task it needs
 class Wishes:
     """The user's choices for a request; None and "" leave a choice to Verax or to the service.
 
-    Other fields than these are parameters of the image service, see docs/providers.md.
+    The fields that are not explained here are parameters of the image service with the same name.
 
     Attributes:
-        prompt: the user's own words, sent instead of the task's prompt.
-        task: a task of the prompt catalog, or "auto" to estimate it from the photo.
-        wording: name of the sentence on fidelity that follows the task's prompt.
+        prompt: the user's own words, sent instead of Verax's prompt for the task.
+        task: a task for which Verax has a prompt, such as "dehaze"; "auto": estimate it.
+        wording: how the prompt asks to keep the photo's content, such as "default" or "strict".
         n: number of pictures to request.
-        repeat_index: 0; a higher number asks for a new answer to a request made before.
+        repeat_index: 0, or a higher number to get a new answer to a request made before.
     """
 
     model: str = DEFAULT_MODEL
@@ -64,18 +64,19 @@ class Wishes:
     repeat_index: int = 0
 
     def fields(self) -> dict[str, Any]:
-        """The service's parameters among these fields, by name, without those that are None."""
+        """The fields that are not None, by name, except model, prompt, task and wording."""
         own = {"model", "prompt", "task", "wording"}
         return {k: v for k, v in asdict(self).items() if k not in own and v is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A request that is ready to be sent, and the canvas that is needed to read its answer.
+    """A request that is ready to be sent.
 
     Attributes:
+        canvas: the photo's place in the picture that is sent, needed to map the answer back.
         prompt_name: task, wording and version of the prompt; "own" for the user's own words.
-        notices: in words, which of the choices the model does not support, and were dropped.
+        notices: sentences for the user, such as about choices that the model does not support.
     """
 
     request: EditRequest
@@ -89,12 +90,12 @@ class GeneratedPrior:
     """A prior that a service generated, and its origin.
 
     Attributes:
-        pixels: (H, W, 3) on the photo's grid. If the answer has other proportions than the canvas,
-            as received; registration must then place it.
+        pixels: (H, W, 3), on the photo's grid. If the received picture has other proportions than
+            the picture that was sent, it is stored unchanged and not yet on the photo's grid.
         data: the file as received, with its Content Credentials if it has any.
-        asking: the request.
+        asking: the request that was sent.
         answer: the whole answer of the service.
-        notices: in words, what the user should know.
+        notices: sentences for the user, such as that a choice was not supported.
     """
 
     pixels: Image
@@ -117,10 +118,12 @@ def plan(
     """Make the request for a prior of this photo. Sends nothing and costs nothing.
 
     Args:
-        mask: (H, W) on the photo's grid, 1 where the service is to edit.
+        client: the image service, which checks the request.
+        wishes: the user's choices; None: the defaults.
+        mask: (H, W) on the photo's grid, 1 where the service should edit; None: everywhere.
         markup: picture of the photo's size with arrows or circles on a transparent background.
-        references: further pictures, sent in their own size.
-        judge: estimates the task of the photo if the task is "auto".
+        references: further pictures for the service to look at, sent in their own size.
+        judge: function that estimates the task from the photo if the task is "auto".
 
     Raises InputError for anything that the model or the service would refuse.
     """
@@ -145,10 +148,10 @@ def plan(
 
 
 def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
-    """Take picture `index` of a service's answer, and map it to the photo's pixel grid.
+    """Take picture number `index` of a service's answer, and map it to the photo's pixel grid.
 
-    The picture shows the canvas, the size at which the photo was sent. One with other proportions
-    is not mapped; a notice says so.
+    A picture with other proportions than the picture that was sent is kept unchanged, and a notice
+    says so.
     """
     generated = answer.images[index]
     picture = generated.decoded()
@@ -160,16 +163,16 @@ def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> Generate
     else:
         notices.append(
             f"the service answered with {generated.width}x{generated.height} instead of "
-            f"{width}x{height}, other proportions than requested; registration will place it"
+            f"{width}x{height}, other proportions than requested; it must be registered"
         )
     return GeneratedPrior(pixels, generated.data, asking, answer, tuple(notices))
 
 
 def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
-    """The prior on the photo's grid, even if the service answered with other proportions.
+    """A copy of the prior whose pixels are on the photo's grid.
 
-    An answer with other proportions is registered to the photo; if that is not possible, it is
-    scaled to cover the photo, and cropped.
+    A prior that is not on it yet is registered to the photo. If that is not possible, it is scaled
+    to cover the photo, and cropped.
     """
     if prior.pixels.shape == photo.pixels.shape:
         return prior
@@ -187,8 +190,7 @@ def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
 
 
 def _covering(pixels: Image, size: tuple[int, int]) -> Image:
-    """The picture cropped around its centre to the proportions of `size` (width, height), and
-    resized to that size."""
+    """Crop a picture around its centre to the proportions of `size` (width, height); resize it."""
     height, width = pixels.shape[:2]
     scale = min(width / size[0], height / size[1])
     w, h = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -202,14 +204,14 @@ def ask(
     """Get a prior of this photo from a service.
 
     `desk` makes the paid call within its cost limit, and stores the answer, so that the same
-    request is never paid twice. For `mask` see `plan`.
+    request is never paid twice. `mask` (H, W) is 1 where the service should edit; None: everywhere.
     """
     asking = plan(photo, desk.client, wishes, mask=mask)
     return receive(asking, desk.call(asking.request))
 
 
 def flat(photo: Photo) -> Image:
-    """The photo's pixels (H, W, 3) over white, which hides the colours of transparent pixels."""
+    """The photo's pixels (H, W, 3), blended with white where the photo is transparent."""
     if photo.alpha is None:
         return photo.pixels
     alpha = photo.alpha[:, :, None]
@@ -217,14 +219,15 @@ def flat(photo: Photo) -> Image:
 
 
 def picture_file(pixels: Image, canvas: Canvas) -> ImageFile:
-    """A PNG file, without metadata, of the pixels placed on the canvas (the size that is sent)."""
+    """A PNG file without metadata: the pixels, resized and padded to the canvas."""
     return ImageFile(images.encode(canvases.place(pixels, canvas), format="png"), "photo.png")
 
 
 def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
-    """A PNG file of a mask (H, W), 1 = edit, on the canvas (the size that is sent), as alpha 0.
+    """A PNG file of a mask (H, W), resized and padded to the canvas.
 
-    Raises SizeMismatchError if the mask is not of the photo's size.
+    The file is transparent where the mask is 1 (edit), opaque elsewhere. Raises SizeMismatchError
+    if the mask does not have the photo's size.
     """
     _on_grid("mask", mask.shape[1], mask.shape[0], canvas)
     placed = canvases.place(np.repeat(mask[:, :, None], 3, axis=2), canvas)[:, :, 0]
@@ -233,10 +236,10 @@ def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
 
 
 def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
-    """A PNG file of transparent markup (arrows, circles), on the canvas (the size that is sent).
+    """A PNG file of arrows and circles drawn on a transparent layer, resized to the canvas.
 
-    Raises InputError for a picture without alpha, SizeMismatchError for another size than the
-    photo's.
+    Raises InputError for a picture without alpha, SizeMismatchError for one whose size is not that
+    of the photo.
     """
     if markup.alpha is None:
         raise InputError(
@@ -253,7 +256,10 @@ def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
 
 
 def mask_plane(picture: Photo) -> Plane:
-    """(H, W) mask from a picture, 1 = edit: where transparent; without alpha, where white."""
+    """The mask (H, W) that a picture stands for: 1 where the service should edit.
+
+    That is where the picture is transparent, or, if it has no alpha channel, where it is white.
+    """
     if picture.alpha is not None:
         return np.asarray(1 - picture.alpha, np.float32)
     return np.asarray(picture.pixels.mean(axis=2), np.float32)
@@ -268,7 +274,7 @@ def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
 
 
 def _defaults(model: Model) -> dict[str, Any]:
-    """Parameters of a request that Verax sets unless the user does, if the model supports them."""
+    """Default values of request parameters, by name; dropped if the model does not support them."""
     quality = {"quality": model.default_quality} if model.default_quality else {}
     return {"output_format": "png", "background": "opaque"} | quality
 

@@ -1,12 +1,13 @@
 """Simulate an image generator: inject known deviations into a clean photo.
 
-`Deviations` holds the exact amounts, all zero by default, so that single deviations can be injected
-to test a measurement. `inject` returns the changed picture with its ground truth. Deviations are
-applied in this order: objects, texture, remaining degradation, warp onto the canvas, tone,
-sharpening, JPEG.
+`Deviations` holds the exact amounts. By default nothing changes, so that single deviations can be
+injected to test a measurement. `inject` returns the changed picture with its ground truth. It
+applies deviations in this order: objects, texture, remaining degradation, warp onto the prior's
+grid, tone, sharpening, JPEG.
 
-Points are (x, y); the centre of the top-left pixel is (0, 0). The matrix maps prior px to photo
-px; photo pixel p is sampled from the prior at inverse(matrix) @ (p + field[p]).
+Points are (x, y); the centre of the top-left pixel is (0, 0). The ground truth of the warp is a
+matrix from prior px to photo px and a field of local displacements in photo px. What the photo
+shows at pixel p, the prior shows at inverse(matrix) @ (p + field[p]).
 """
 
 from dataclasses import dataclass, field
@@ -44,23 +45,25 @@ class Deviations:
 
     Attributes:
         size: (width, height) of the prior; None: that of the photo.
-        canvas: how the photo is brought to that size: "stretch" each axis, "crop" to the
-            proportions, "outpaint" beyond the photo, or "letterbox" with plain bars.
-        shift_x, shift_y: how far right and down the prior must be moved to lie on the photo,
+        canvas: how the photo is brought to this size: "stretch" scales each axis, "crop" cuts off
+            margins, "outpaint" adds margins by reflection, "letterbox" adds black bars.
+        shift_x, shift_y: how far right and down the prior must be moved to lie on the photo, as
             shares of the photo's width and height.
-        scale_x, scale_y: factors by which the prior must be enlarged about the photo's centre to
+        scale_x, scale_y: factors by which the prior must be enlarged, about the photo's centre, to
             lie on the photo.
-        rotation_deg: angle, clockwise on screen, by which the prior must be rotated for that.
-        perspective_x, perspective_y: how far perspective moves corners, shares of width, height.
-        local: median length of a smooth local displacement, share of the photo's width.
-        local_cells: number of bumps of the local displacement along the short side.
+        rotation_deg: degrees by which the prior must be rotated, clockwise on screen, to lie on the
+            photo.
+        perspective_x, perspective_y: how far perspective moves the photo's corners, approximately,
+            as shares of the photo's width and height.
+        local: median length of a smooth local displacement, as a share of the photo's width.
+        local_cells: how often the local displacement varies along the short side.
         objects: objects to add, remove, move, duplicate or mirror.
         texture: share of the fine detail that is replaced by invented detail, 0 to 1.
-        texture_px: sigma in photo px below which detail counts as fine.
-        sharpening: strength of the final unsharp mask, 0 for none.
+        texture_px: fine detail is the photo minus its Gaussian blur by this many photo px.
+        sharpening: strength of an unsharp mask on the whole prior, 0 for none.
         tone: change of light and colour.
         residual: mean share of the photo's degradation that remains in the prior, 0 to 1.
-        jpeg_quality: 1 to 100; None: no compression.
+        jpeg_quality: quality of JPEG compression, 1 to 100; None: no compression.
     """
 
     size: tuple[int, int] | None = None
@@ -97,12 +100,13 @@ class SimulatedPrior:
     """A simulated prior with its ground truth.
 
     Attributes:
-        prior: (H', W', 3) the picture, of any size.
+        prior: the picture (H', W', 3), which can have another size than the photo (H, W, 3).
         matrix: (3, 3) float64, maps prior px to photo px.
-        field: (H, W, 2) float32 local displacement (dx, dy) in photo px; None if it is zero.
-        objects: the changed objects, with masks on the photo's grid.
-        kind: whether the prior shows the "same" scene as the photo, a "foreign" scene, or is the
-            degraded "photo" itself.
+        field: (H, W, 2) float32, local displacement (dx, dy) in photo px; None if it is zero. The
+            prior shows the content of photo pixel p at inverse(matrix) @ (p + field[p]).
+        objects: the changes of objects, with masks on the photo's grid.
+        kind: "same" if the prior shows the same scene as the photo, "foreign" if it shows another
+            scene, "photo" if it is the degraded photo itself.
         deviations: the amounts that were injected.
     """
 
@@ -119,13 +123,15 @@ def inject(
 ) -> SimulatedPrior:
     """Simulate a prior: the clean photo with exactly these deviations, and the ground truth.
 
-    The same arguments give the same result. `degraded` is the degraded photo, of the same size; a
-    share `deviations.residual` of its degradation remains in the prior.
+    The same arguments give the same result. `degraded` is the degraded version of the clean photo,
+    of the same size; the share `deviations.residual` of it is blended into the prior. If it is
+    None, nothing is.
     """
     check_image(clean, name="clean")
     if degraded is not None and degraded.shape != clean.shape:
         raise SizeMismatchError(
-            f"degraded: expected the shape {clean.shape} of the clean photo, got {degraded.shape}"
+            f"degraded: expected the shape {clean.shape} of the clean photo, got {degraded.shape}; "
+            "pass the degraded version of the same photo"
         )
     height, width = clean.shape[:2]
     size = deviations.size or (width, height)
@@ -157,9 +163,10 @@ def inject(
 
 
 def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:
-    """(3, 3) matrix of shift, scale, rotation and perspective in `d`, in photo px.
+    """The matrix (3, 3) of the shift, scale, rotation and perspective in `d`, in photo px.
 
-    It maps the prior, resized to the size of `photo` (width, height), to the photo.
+    It maps px of a prior that has the photo's size to px of the photo. `photo` is the photo's
+    (width, height).
     """
     width, height = photo
     angle = np.deg2rad(d.rotation_deg)
@@ -173,8 +180,10 @@ def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:
 
 
 def local_field(photo: tuple[int, int], d: Deviations, rng: Generator) -> Field | None:
-    """A random smooth displacement (H, W, 2) for a photo of (width, height), with a median length
-    of `d.local` times the width; None if that is zero."""
+    """A random smooth field (H, W, 2) of displacements (dx, dy) in px; None if `d.local` is 0.
+
+    Their median length is `d.local` times the photo's width. `photo` is (width, height).
+    """
     if d.local <= 0:
         return None
     width, height = photo
@@ -193,7 +202,8 @@ def _warp(
 ) -> Image:
     """Warp the scene to the prior's grid of `size` (width, height).
 
-    Sampling the result by `matrix` and `field`, as the module's docstring says, undoes the warp.
+    `matrix` maps prior px to scene px; `field` is a local displacement in scene px. `letterbox`
+    makes the prior black outside the scene, otherwise the scene is reflected.
     """
     height, width = scene.shape[:2]
     if field is None and (width, height) == size and np.allclose(matrix, np.eye(3), atol=1e-9):
@@ -207,9 +217,10 @@ def _warp(
 
 
 def working_grid(photo: tuple[int, int], matrix: Matrix) -> tuple[int, int]:
-    """(width, height) at which deviations are applied: the photo's, or smaller for a small prior.
+    """The (width, height) to which the photo is resized before deviations are applied.
 
-    A photo that is larger than its prior is first reduced to the prior's scale, against aliasing.
+    This is the size of `photo`, unless the prior shows the photo at a smaller scale; then the photo
+    is reduced to that scale, against aliasing. `matrix` maps prior px to photo px.
     """
     step = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))  # photo px per prior px
     if step < 1.25:
@@ -226,7 +237,7 @@ def _resized(picture: Image, size: tuple[int, int]) -> Image:
 def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
     """Resize a displacement field (h, w, 2) to the size of `photo` (width, height).
 
-    Displacements are converted from px of the small grid to photo px. None stays None.
+    Displacements are converted from px of the field's grid to photo px. None stays None.
     """
     if field is None or field.shape[1::-1] == photo:
         return field
@@ -235,7 +246,10 @@ def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
 
 
 def _photo_points(matrix: Matrix, size: tuple[int, int]) -> tuple[Field, Field]:
-    """Where `matrix` maps the pixels of a grid of `size` (width, height): x and y, each (H, W)."""
+    """The points to which `matrix` maps the pixels of a grid of `size` (width, height).
+
+    Returns their x and their y, each (height, width).
+    """
     qx = np.arange(size[0], dtype=np.float64)[None, :]
     qy = np.arange(size[1], dtype=np.float64)[:, None]
     u, v, w = (row[0] * qx + row[1] * qy + row[2] for row in matrix)
@@ -243,7 +257,10 @@ def _photo_points(matrix: Matrix, size: tuple[int, int]) -> tuple[Field, Field]:
 
 
 def _undo_field(x: Field, y: Field, field: Field) -> tuple[Field, Field]:
-    """The x and y of the points p with p + field[p] = (x, y), by fixed-point iteration."""
+    """The points p for which p + field[p] is (x, y), found by fixed-point iteration.
+
+    Returns the x and the y of p, each with the shape of `x`.
+    """
     px, py = x, y
     for _ in range(6):
         moved = cv2.remap(field, px, py, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -252,7 +269,7 @@ def _undo_field(x: Field, y: Field, field: Field) -> tuple[Field, Field]:
 
 
 def _leave_traces(scene: Image, degraded: Image, share: float, rng: Generator) -> Image:
-    """Blend the degraded photo into the scene, unevenly, with a mean weight of about `share`."""
+    """Blend the degraded photo into the scene, with uneven weights whose mean is about `share`."""
     place = smooth_noise(scene.shape[:2], rng, cells=2.0)
     weight = np.clip(np.float32(share) * (1 + place), 0.0, 1.0)[..., None]
     return np.asarray(scene + weight * (degraded - scene), np.float32)

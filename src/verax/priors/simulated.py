@@ -1,9 +1,10 @@
 """Simulate priors: change a clean photo in the way in which image generators change photos.
 
 No generator is involved. Simulated priors are made from the clean photo, which a generator does not
-see, so results obtained with them are an upper bound. The ranges follow measurements of real
-generated pictures: drift like that of GPT-Image (shifts of 1-7 %, scale 0.86-1.14 per axis, objects
-moved by 0.4-2.5 %), or mild drift well below 1 % like that of Nano Banana Pro.
+see, so results obtained with them are an upper bound. The ranges of the changes follow measurements
+of real generated pictures. Some are shifted, scaled and bent as much as those of GPT-Image (shifts
+of 1-7 %, scale 0.86-1.14 per axis, objects moved by 0.4-2.5 %), others by well below 1 %, like
+those of Nano Banana Pro.
 """
 
 from dataclasses import dataclass, replace
@@ -44,26 +45,34 @@ FREE_SIZES: tuple[tuple[int, int], ...] = ()  # the photo's own size, rounded to
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
-    """The distribution from which `draw` samples deviations. A range is (lowest, highest).
+    """How random deviations of a prior are distributed. A range is (lowest, highest).
 
     Attributes:
         sizes: (width, height) that the generator offers; the one with proportions closest to the
             photo's is used. Empty: the photo's size rounded to multiples of 16; None: the photo's.
-        canvases: ways of bringing the photo to that size (see `Deviations`), with probabilities.
-        mild: probability that geometry and texture follow `MILD`; what is switched off here
-            (zero, or a scale of one) stays off.
-        shift: standard deviation and largest value of the shift, shares of the sides.
+        canvases: ways of bringing the photo to this size ("stretch", "crop", "outpaint",
+            "letterbox"), each with its probability.
+        mild: probability that shift, scale, rotation, perspective, local displacement and texture
+            are drawn from small ranges (`MILD`) instead of those here. What is 0 here (for scale:
+            1) stays so.
+        shift: standard deviation and largest value of the shift, as shares of width and height.
         scale: range of the scale of each axis.
-        rotation_deg, perspective: largest value, in either direction.
-        local: range of the median local displacement, share of the width.
+        rotation_deg: largest rotation in either direction, in degrees.
+        perspective: largest displacement of the corners, as a share of width and height.
+        local: range of the median local displacement, as a share of the width.
         objects: range of the number of changed objects.
-        object_area, object_distance: ranges of their area and shift, see `ObjectEdit`.
-        texture, texture_px, sharpening: ranges, see `Deviations`.
-        tone: range of a common strength of the following changes of light and colour.
-        contrast, saturation: ranges, see `Tone`.
-        exposure_ev, warmth_ev: standard deviations; colour, uneven_ev: largest values, see `Tone`.
+        object_area, object_distance: ranges of an object's area, as a share of the photo's area,
+            and of its shift, as a share of the photo's width.
+        texture: range of the share of fine detail that is replaced by invented detail.
+        texture_px: range of the sigma of the Gaussian blur that separates fine detail, in photo px.
+        sharpening: range of the strength of an unsharp mask.
+        tone: range of a factor on the following changes of light and colour, except night.
+        exposure_ev, warmth_ev: standard deviations of the exposure and of red against blue, stops.
+        contrast, saturation: ranges of the tone curve's slope and of the factor on colours.
+        colour: standard deviation of random entries added to an identity colour matrix.
+        uneven_ev: largest standard deviation of differences in brightness over the photo, stops.
         night: probability of a change from day to night.
-        residual: largest share of the degradation that remains in the prior.
+        residual: largest share of the degradation that remains; none does in half of the priors.
         jpeg: probability of compression, at a quality of 80 to 97.
     """
 
@@ -123,8 +132,8 @@ def simulate(
 ) -> SimulatedPrior:
     """Simulate a prior of a clean photo (H, W, 3). The same arguments give the same result.
 
-    `degraded` is the degraded photo, of the same size; traces of its degradation may remain in the
-    prior.
+    `degraded` is the degraded version of the photo, of the same size, of which traces may remain in
+    the prior. If it is None, none do.
     """
     rng = np.random.default_rng([seed, 0])
     height, width = clean.shape[:2]
@@ -135,7 +144,10 @@ def simulate(
 def draw(
     rng: Generator, photo: tuple[int, int], settings: SimulatorSettings = SimulatorSettings()
 ) -> Deviations:
-    """Sample random deviations for a photo of size `photo` (width, height) from the settings."""
+    """Draw random deviations for the prior of a photo from the distribution in `settings`.
+
+    `photo` is the photo's (width, height).
+    """
     kind = _mildly(settings) if rng.random() < settings.mild else settings
     shifts = np.clip(rng.normal(0, kind.shift[0], 2), -kind.shift[1], kind.shift[1])
     middle, half = (np.sum(kind.scale) / 2, np.ptp(kind.scale) / 2)
@@ -166,9 +178,10 @@ def draw(
 
 
 def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior:
-    """A prior that shows another scene than the photo, whose (width, height) is `size`.
+    """Simulate a prior that shows another scene than the photo does.
 
-    `other` is a clean photo of that scene. The result's matrix has no meaning.
+    `other` is a clean photo of the other scene; `size` is the (width, height) of the photo. The
+    result's matrix only scales the prior to the photo's size.
     """
     changed = simulate(other, seed=seed, settings=replace(ON_GRID, objects=(0, 0)))
     height, width = changed.prior.shape[:2]
@@ -178,8 +191,8 @@ def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Probabilities that the prior of a training sample shows another scene (`foreign`), is missing
-    (`none`), or is the degraded photo itself (`photo`)."""
+    """Probabilities of unhelpful priors in training: the prior shows another scene (`foreign`), is
+    missing (`none`), or is the degraded photo itself (`photo`)."""
 
     foreign: float = 0.10
     none: float = 0.10
@@ -195,10 +208,11 @@ def mix(
     settings: SimulatorSettings = ON_GRID,
     shares: Shares = Shares(),
 ) -> SimulatedPrior | None:
-    """The prior of a training sample; None for a sample without a prior.
+    """The prior of a training sample, or None for a sample without a prior.
 
-    It is simulated from the photo `clean`, or, with the probabilities in `shares`, simulated from
-    another clean photo (`other`), or the degraded photo itself. `seed` decides.
+    `seed` decides, with the probabilities in `shares`, whether the prior shows another scene, the
+    clean photo `other`, whether there is none, or whether it is `degraded`, the degraded photo.
+    Otherwise it is simulated from the photo `clean`.
     """
     height, width = clean.shape[:2]
     pick = float(np.random.default_rng([seed, 1]).random())
@@ -212,7 +226,7 @@ def mix(
 
 
 def _mildly(settings: SimulatorSettings) -> SimulatorSettings:
-    """The settings with geometry and texture of `MILD`; what is switched off stays off."""
+    """The settings with small ranges (`MILD`) for all geometry and texture that is not off."""
     off = SimulatorSettings(
         shift=(0, 0), scale=(1, 1), rotation_deg=0, perspective=0, local=(0, 0), texture=(0, 0)
     )
@@ -245,7 +259,7 @@ def _objects(rng: Generator, settings: SimulatorSettings) -> tuple[ObjectEdit, .
 
 
 def _log_uniform(rng: Generator, ends: Range) -> float:
-    """A random sample, log-uniform between the two ends; 0 if the upper end is 0."""
+    """A random value, log-uniformly distributed between the two ends; 0 if the upper end is 0."""
     return float(np.exp(rng.uniform(*np.log(ends)))) if ends[1] > 0 else 0.0
 
 
@@ -268,7 +282,7 @@ EXAMPLE_SEVERITY = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A clean picture (400, 600, 3), a darkened copy as the photo, and a simulated prior."""
+    """A clean picture (400, 600, 3), a dark, noisy copy as the photo, and a simulated prior."""
 
     clean: Image
     photo: Image
@@ -276,7 +290,7 @@ class Example:
 
 
 def example() -> Example:
-    """Make the example of scikit-image's coffee.png (CC0, Rachel Michetti, Pikolo Espresso Bar)."""
+    """Make the example from scikit-image coffee.png (CC0, Rachel Michetti, Pikolo Espresso Bar)."""
     from skimage import data
 
     clean = images.from_uint8(data.coffee())
