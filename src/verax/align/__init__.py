@@ -150,7 +150,7 @@ def seen_box(valid: Plane) -> Box:
 
 
 def _largest_rectangle(mask: NDArray[np.bool_]) -> Box:
-    """The largest rectangle of True cells, found in linear time by histograms of heights."""
+    """The largest rectangle (left, top, right, bottom) of True cells, found in linear time."""
     best: Box = (0, 0, 0, 0)
     area = 0
     heights = [0] * mask.shape[1]
@@ -244,7 +244,8 @@ def _alone(folder: Path) -> Presence:
 
 
 def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> None:  # noqa: ANN401
-    """Store options and number of pairs; SettingsError if an earlier run in `folder` had others."""
+    """Store options and number of pairs in the database of the run in `folder`; raise SettingsError
+    if it has others from an earlier run."""
     current = {**asdict(options), "pairs": count}
     stored = database.execute("SELECT value FROM about WHERE name = 'options'").fetchone()
     if stored is None:

@@ -33,7 +33,8 @@ class Location:
     """The location of a picture's bytes, small enough to be sent to a worker.
 
     Attributes:
-        path: of the picture file, the tar or the Parquet file.
+        path: path of the picture file, the tar or the Parquet file.
+        kind: which of these the path leads to.
         start: first byte in a tar, or row of a Parquet file.
         size: number of bytes in a tar.
         column: column of a Parquet file.

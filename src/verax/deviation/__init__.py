@@ -116,8 +116,8 @@ def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectCh
 def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:
     """The deviation of a generated picture that cannot be placed on the photo; its drift is 100.
 
-    `canvas` is the change of size and proportions. `entries` are the numbers that were measured;
-    entries of geometry and edges that are not among them are added without a value.
+    `canvas` is the change of size and proportions, such as "crop". `entries` has the numbers that
+    were measured; entries of geometry and edges that it lacks are added without a value.
     """
     units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
     units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
@@ -129,8 +129,9 @@ def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[s
     """Measure local motion: how far blocks of the photo moved beyond the homography `geometry`.
 
     If no homography could be fitted, `geometry` is the reason (str). `size` is the photo's (width,
-    height). Returns the entries "blocks_lost", "local_motion_median_px", "local_motion_p95_px" and
-    "moved_blocks".
+    height). Returns the entries "blocks_lost" (share of the measurable blocks that were not found),
+    "local_motion_median_px", "local_motion_p95_px" (quantiles of the length of the motion) and
+    "moved_blocks" (share of the scene that moved by more than 1 % of the photo's width).
     """
     coverage = len(blocks.points) / blocks.total
     lost = 1 - len(blocks.points) / max(blocks.measurable, 1)
@@ -168,10 +169,10 @@ def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
 
 
 def _drift(classes: Mapping[str, float]) -> float:
-    """Sum up the changes of all classes, such as {"objects": 0.1}: 0 (no change) to 100.
+    """Combine the changes of all classes, such as {"objects": 0.1}, into 0 (no change) to 100.
 
-    Each class counts c = weight * min(1, change / full); DRIFT has its weight, and the change from
-    which it counts in full. The result is 100 * (1 - product of all (1 - c)).
+    DRIFT has for each class its weight and its limit, a change from which it counts in full. A
+    change x counts c = weight * min(1, x / limit). The result is 100 * (1 - product of (1 - c)).
     """
     rest = 1.0
     for name, value in classes.items():
@@ -183,11 +184,12 @@ def _drift(classes: Mapping[str, float]) -> float:
 def drift_classes(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> dict[str, float]:
-    """Measure how much the generator changed, by class of deviation; the drift sums this up.
+    """Measure how much the generator changed in each class that can be measured; 0: no change.
 
-    The classes are "framing", "geometry", "motion", "edges", "structure", "objects" and "scene";
-    what cannot be measured is left out. `geometry` is the homography, or the reason (str) why none
-    could be fitted; `size` is the photo's (width, height).
+    The classes are "framing" (log ratio of the aspect ratios), "geometry" and "motion" (mean and
+    median displacement, over the photo's diagonal), "edges" (share that is invented), "structure"
+    (1 - correlation), "objects" (share of the area) and "scene" (0 or 1). `geometry` is the
+    homography, or the reason (str) if there is none; `size` is the photo's (width, height).
     """
     diagonal = float(np.hypot(*size))
     values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
@@ -220,7 +222,7 @@ REGULARISATION = (
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """Scores of the generated picture against the ground truth, after the correction `name`."""
+    """Scores of a picture against the ground truth, after all corrections up to `name`."""
 
     name: str
     psnr_db: float
@@ -243,9 +245,8 @@ class Ladder:
 def ladder(look: Look, reference: Image) -> Ladder:
     """Score the generated picture against the ground truth, after more and more corrections.
 
-    The corrections undo, one after another, the deviation in size and proportions, in geometry, and
-    in colour. `look` has the photo and the generated picture, registered. `reference` is the ground
-    truth, (H, W, 3), of the photo's size.
+    The corrections undo the changes of size and proportions, then of geometry, then of colour.
+    `look` has both pictures; `reference` is the ground truth, (H, W, 3), of the photo's size.
     """
     check_image(reference, name="reference")
     photo, generated = look.photo, look.generated

@@ -145,11 +145,12 @@ def find_blocks(
 
 
 def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
-    """(N,) share of the photo's blocks that each found block represents; the sum is 1 (or 0).
+    """(N,) share of the photo's blocks that each found block represents; they sum to 1.
 
-    Each block of the photo, at `centres`, is represented by the nearest found block, at `points`,
-    and takes its displacement `moved`. Blocks far from every found block are not counted, nor those
-    that the displacement takes out of the picture. `photo` is (width, height).
+    `centres` are those of all blocks of the photo; `points` and `moved` are the centres and
+    displacements of the N found blocks. Each block is represented by the nearest found block,
+    unless that is far away or its displacement would take the block out of the picture. If no block
+    is represented, all shares are 0. `photo` is (width, height).
     """
     if len(points) == 0:
         return np.zeros(0)
@@ -166,7 +167,7 @@ def content_at(points: Floats, rest: Floats, registration: Registration, base: M
     """Find where the content at `points` of the photo is in the generated picture: (N, 2).
 
     `rest` (N, 2) is the displacement of the points that `registration` does not explain; both are
-    in photo px. The result is mapped by `base`, for instance from generated to photo px.
+    in photo px. The places, in generated px, are then mapped by the matrix `base` (3, 3).
     """
     lookup = points + rest
     if registration.field is not None:
@@ -231,7 +232,7 @@ def _determined_motion(channels: Map) -> Map:
 def chance_coherence(photo: Image, warped: Warped) -> float:
     """The local correlation (0 to 1) that unrelated pictures exceed by chance in 5 % of places.
 
-    It is measured between the photo and `warped`, the registered generated picture, mirrored.
+    It is measured between the photo and the mirrored generated picture; `warped` is not mirrored.
     """
     mirrored = np.ascontiguousarray(warped.pixels[:, ::-1])
     _, agreed, _ = _settle(_channels(photo), _channels(mirrored), np.ones_like(warped.valid))

@@ -77,7 +77,7 @@ def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
 
 
 def clipped(image: Image) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels whose brightest channel is at most 1 or at least 254 of 255 levels."""
+    """(H, W) bool: pixels whose brightest channel is about 1/255 or less, or 254/255 or more."""
     brightest = image.max(axis=2)
     return np.asarray((brightest >= CLIPPED_HIGH) | (brightest <= CLIPPED_LOW))
 
@@ -179,10 +179,11 @@ def _rng() -> np.random.Generator:
 
 
 def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
-    """Give the registration a local field that aligns all content, even with uncertain motion.
+    """Replace the local field by one that aligns all content, even where its motion is uncertain.
 
-    Without this alignment, displaced structure would count as changed structure. `reduced` is the
-    photo at reduced size, `size` the (width, height) of the full photo.
+    Returns the new registration. Without this alignment, displaced structure would count as
+    changed structure. `reduced` is the photo at reduced size, `size` the (width, height) of the
+    full photo.
     """
     for _ in range(PASSES):
         warped = on_grid(registration, generated, size, size_of(reduced))
@@ -198,9 +199,10 @@ def aligned(
     """The generated picture on the photo's grid (H, W, 3), and the mask (H, W) of covered pixels.
 
     `how`: "none" resizes the whole picture, "canvas" undoes a change of size and proportions,
-    "global" also undoes one homography, "local" also undoes local motion. Pixels that the generated
-    picture does not cover repeat its border. Raises InputError for "global" and "local" if the two
-    pictures cannot be registered.
+    "global" also undoes one homography, "local" also undoes local motion. `registration` places the
+    generated picture on the photo; None: it is computed. Pixels that the generated picture does not
+    cover repeat its border. Raises InputError for "global" and "local" if the two pictures cannot
+    be registered.
     """
     look = compare(photo, generated, registration)
     if how in ("global", "local") and look.alignment is None:

@@ -47,8 +47,8 @@ class Global:
         matrix: (3, 3) homography from a point of the photo to the place of the same content in the
             generated picture, both in photo px.
         motion: the homography as shift, scale, rotation, shear, perspective at the photo's centre.
-        samples: for each source of error, (B, 3, 3) homographies drawn at random from the values
-            that `matrix` may have because of this error.
+        samples: how uncertain `matrix` is. For each source of error, an array (B, 3, 3) of B
+            random homographies, which vary as much as `matrix` may because of this error.
         residual: (N, 2) displacement of each block that the homography does not explain, photo px.
         corner_spread_px: standard deviation of a corner's place over the bootstrap fits, the
             largest of the photo's four corners.
@@ -122,7 +122,7 @@ def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
 
 
 def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
-    """Fit one homography, in unit coordinates, for each of B sets of block weights (B, N).
+    """Fit B homographies, in unit coordinates; each row of `weights` (B, N) weights the N blocks.
 
     Returns (B, 3, 3). `normals` (N, 8, 8) and `sides` (N, 8) are the normal matrix and the right
     side of the least-squares equations of each block.
@@ -247,8 +247,8 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
     """Entries for shift, scale, rotation, shear and perspective of the homography `geometry`.
 
     They hold at the photo's centre and have 95 % intervals. An entry whose interval is too wide has
-    a note instead of a value; so have all if `geometry` is the reason (str) for a missing
-    homography. `photo` is (width, height), `confidence` that of every entry with a value.
+    a note instead of a value. All have one if `geometry` is the reason (str) why no homography
+    could be fitted. `photo` is (width, height). Every entry with a value gets the `confidence`.
     """
     names = {
         "shift_x_px": ("px", "shift"),

@@ -56,7 +56,7 @@ def find_objects(
     pair: AlignedPair, photo_size: tuple[int, int]
 ) -> tuple[tuple[ObjectChange, ...], Mask]:
     """Find the changed objects. Returns them in photo px, largest first, and a mask (h, w) of the
-    changed area with a margin, on the grid of `pair`. `photo_size` is (width, height)."""
+    changed area and a margin, on the grid of `pair`. `photo_size` is (width, height)."""
     regions = changed_regions(pair)
     height, width = regions.labels.shape
     ratio = photo_size[0] / width, photo_size[1] / height
@@ -78,8 +78,8 @@ def find_objects(
 def _moved(
     regions: Regions, masks: list[Mask], ratio: tuple[float, float]
 ) -> tuple[list[ObjectChange], list[Mask]]:
-    """Find moved objects among the changed regions, given as masks. Returns them, and the masks
-    that no moved object explains. `ratio`: photo px per mask px, along x and y."""
+    """Find moved objects among the changed regions (one mask each). Returns them, and the masks of
+    regions that no moved object explains. `ratio`: photo px per mask px, along x and y."""
     changes = []
     for _ in range(MOST_MOVED):
         moved = find_moved(regions, np.any(masks, axis=0)) if masks else None
@@ -103,8 +103,11 @@ def _describe(
     shift: tuple[int, int] | None,
     ratio: tuple[float, float],
 ) -> ObjectChange:
-    """An ObjectChange in photo px: its box is that of `mask`, its area and score those of `whole`.
-    `shift` is in mask px; `ratio`: photo px per mask px, along x and y."""
+    """Describe a change: its box surrounds `mask`, its area and score are those of `whole`.
+
+    `mask` is the old place of a moved object, `whole` its old and new place; else both are the
+    region. `shift` is in mask px; `ratio`: photo px per mask px, along x and y.
+    """
     ys, xs = np.nonzero(mask)
     box = (
         round(int(xs.min()) * ratio[0]),
@@ -155,8 +158,8 @@ def find_moved(regions: Regions, changed: Mask) -> Moved | None:
 
 
 def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
-    """The object that moved by `shift`, in px of a grid 3 times as coarse as `changed`, with all
-    changed pixels that this displacement explains."""
+    """Find all of the object that moved by `shift`: all changed pixels that this shift explains.
+    `shift` is in px of a grid 3 times as coarse as the mask `changed`."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     old, new = (resize(lab, size) for lab in (regions.expected, regions.prior))
     there = resize(changed.astype(np.float32), size) > 0.5
@@ -206,8 +209,8 @@ Detect = Callable[[Image], Sequence[Detection]]
 
 
 def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, ...]]:
-    """Turn an object detector into a `finder` for `measure`. Detections in photo and prior belong
-    to one object if they have the same label and are near each other."""
+    """Turn an object detector into a function that finds changed objects (`finder` of `measure`).
+    Detections with the same label and centres at most 1/4 of the diagonal apart are one object."""
 
     def find(photo: Image, prior: Image) -> tuple[ObjectChange, ...]:
         area = photo.shape[0] * photo.shape[1]
@@ -280,13 +283,10 @@ def words(image: Image) -> Counter[str]:
     scale = max(1.0, WANTED_SIDE_PX / max(image.shape[:2]))
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     png = cv2.imencode(".png", to_uint8(large)[..., ::-1])[1]
+    command = ["tesseract", "stdin", "stdout", "--psm", "11", "tsv"]
     try:
         done = subprocess.run(
-            ["tesseract", "stdin", "stdout", "--psm", "11", "tsv"],
-            input=png.tobytes(),
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=True,
+            command, input=png.tobytes(), capture_output=True, timeout=TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError) as exc:
         raise InputError(f"tesseract failed to read the words ({exc}); leave out --text") from exc

@@ -64,8 +64,7 @@ class Regions:
 
 
 def changed_regions(pair: AlignedPair) -> Regions:
-    """Find the regions whose change neither light and colour nor a misplacement by 2 px
-    explains."""
+    """Find the regions that changed more than light, colour and a misplacement by 2 px explain."""
     scale = min(1.0, SIDE_PX / max(pair.overlap.shape))
     size = (round(pair.overlap.shape[1] * scale), round(pair.overlap.shape[0] * scale))
     photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
@@ -189,14 +188,15 @@ def grown(mask: Mask, share: float) -> cv2.typing.MatLike:
 
 
 def _clearer(photo: Map, prior: Map, where: Mask) -> float:
-    """Energy of the prior's gradients, over that of the photo's, in the mask `where`."""
+    """The prior's gradient energy in the mask `where`, divided by the photo's."""
     unseen = float(where.sum()) * UNSEEN_GRADIENT**2 + 1e-9
     return (float((prior[where] ** 2).sum()) + unseen) / (float((photo[where] ** 2).sum()) + unseen)
 
 
 def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
-    """Correlation in [-1, 1] of two gradient arrays in the mask `around`, at the best displacement
-    up to 3 px. `faint` is energy added to each, so that places without gradients agree."""
+    """Highest correlation, in [-1, 1], of two gradient arrays in the mask `around`, when `other` is
+    displaced by up to 3 px. `faint` is added to their energies and their scalar product, so that
+    places without gradients agree."""
     here, best = one[around], -1.0
     size = float((here**2).sum()) + faint
     reach = range(-ASIDE_PX, ASIDE_PX + 1)
@@ -221,7 +221,7 @@ def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
 
 
 def _stands_out(lab: Map, mask: Mask) -> float:
-    """How much a region stands out: contrast of its outline times difference from surroundings."""
+    """How much a region stands out: contrast of its outline, times difference from around it."""
     contrast = float(np.linalg.norm(gradients(lab), axis=2)[_outline(mask)].mean())
     outside = (cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0).astype(np.float32)
     reach = max(2.0, 0.4 * float(np.sqrt(mask.sum())))
@@ -280,7 +280,7 @@ def as_shown(lab: Map) -> Map:
 
 
 def _by_place_and_lightness(rest: Map, lightness: Map, weight: Map) -> Map:
-    """(h, w, 3) weighted mean of the differences `rest` over near pixels of similar lightness."""
+    """(h, w, 3) mean of `rest` over near pixels of similar `lightness`, weighted by `weight`."""
     height, width = weight.shape
     cell = max(1, round(SMOOTH * max(height, width) / 4))
     size = (-(-width // cell), -(-height // cell))

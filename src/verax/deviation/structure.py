@@ -39,9 +39,10 @@ CHANCE_RADIUS_PX = 9  # displacement at which support is due to chance
 MIN_EDGES = 200  # least number of edge pixels for a share
 KEYPOINTS = 400  # most corners of the photo
 KEYPOINT_APART_PX = 7  # least distance between corners of the photo
+Mask = NDArray[np.bool_]
 
 
-def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
+def band_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
     """Measure how well structure agrees in octaves (frequency bands one factor of two wide).
 
     Returns entries by name. Pixels in `exclude` (h, w) and clipped pixels are not counted, and
@@ -55,18 +56,13 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
     if overlap.mean() < MIN_SEEN:
         note = "the generated picture covers too few pixels that are not clipped to black or white"
         lost = {name: unknown("share", note) for name in names.values()}
-        return {
-            **lost,
-            "finest_scale_px": unknown("px", note),
-            "structure_residual": unknown("share", note),
-        }
+        lost["finest_scale_px"] = unknown("px", note)
+        return lost | {"structure_residual": unknown("share", note)}
     photo, prior = pair.luma
     floor = noise_level(photo)
-    coherences = {o: _coherence(photo, prior, overlap, o, floor) for o in OCTAVES_PX}
-    entries = {names[o]: c for o, c in coherences.items()}
-    described = [
-        o for o in OCTAVES_PX if (v := coherences[o].value) is not None and 1 - v >= DESCRIBED
-    ]
+    losses = {o: _coherence(photo, prior, overlap, o, floor) for o in OCTAVES_PX}
+    entries = {names[o]: loss for o, loss in losses.items()}
+    described = [o for o, c in losses.items() if c.value is not None and 1 - c.value >= DESCRIBED]
     none = "the generated picture agrees with the photo in no octave"
     finest = Entry(min(described) / pair.scale, "px") if described else unknown("px", none)
     entries["finest_scale_px"] = finest
@@ -75,9 +71,11 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
 
 
 def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) -> Entry:
-    """1 - correlation of photo and prior where they have structure, in one octave: the difference
-    of blurs with sigma `octave` / 2 and `octave` px. `noise`, the standard deviation of the photo's
-    noise, lowers the confidence."""
+    """Measure how much photo and prior differ in one octave: 1 - their mean local correlation.
+
+    The octave is the difference of blurs with sigma `octave` / 2 and `octave` px; places count by
+    their structure. The more noise the photo has (standard deviation `noise`), the less confidence.
+    """
     first, second = (blur(p, octave / 2) - blur(p, octave) for p in (photo, prior))
     agreed, var_a, var_b = local_correlation(first, second, overlap, 4.0 * octave)
     if octave == OCTAVES_PX[0]:
@@ -98,7 +96,8 @@ def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) 
 
 
 def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], window: float) -> Map:
-    """(h, w) correlation in windows of sigma `window` px, with `other` displaced by `step` (px)."""
+    """(h, w) local correlation if `other` is displaced by `step` (dx, dy) px; windows have sigma
+    `window` px."""
     matrix = np.array([[1, 0, step[0]], [0, 1, step[1]]], np.float32)
     size = other.shape[1], other.shape[0]
     moved = cv2.warpAffine(
@@ -136,9 +135,11 @@ def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """Gaussian gradient of a luma plane: `x`, `y` and `length`, (h, w), per px. `around` is the
-    local root mean square of the length, `noise` the standard deviation of `x` or `y` due to
-    noise."""
+    """Gradient of a slightly blurred luma plane, in luma per px; the arrays are (h, w).
+
+    `around` is the root mean square of `length` in the neighbourhood, `noise` the standard
+    deviation that the plane's noise causes in `x` and in `y`.
+    """
 
     x: Map
     y: Map
@@ -159,7 +160,7 @@ def gradient(plane: Map) -> Gradient:
     return Gradient(x, y, length, around, noise)
 
 
-def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
+def edge_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
     """Measure the shares of invented and of lost edges; pixels in `exclude` (h, w) do not count."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     places = pair.overlap & ~exclude
@@ -173,7 +174,7 @@ def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
     }
 
 
-def unsupported_edges(pair: AlignedPair) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def unsupported_edges(pair: AlignedPair) -> tuple[Mask, Mask]:
     """Masks (h, w) of the edge pixels that only the prior has, and that only the photo has."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     visible = _regional_gain(photo, prior) * prior.length > NOISE_SIGMAS * photo.noise
@@ -182,13 +183,13 @@ def unsupported_edges(pair: AlignedPair) -> tuple[NDArray[np.bool_], NDArray[np.
 
 
 def _regional_gain(photo: Gradient, prior: Gradient) -> Map:
-    """(h, w) ratio of gradient strength, photo over prior, in large regions, without noise."""
+    """(h, w) ratio of gradient strength, photo to prior, in large regions; noise is subtracted."""
     window = REGION * max(photo.length.shape)
     visible = np.maximum(wide_blur(photo.length**2, window) - 2 * photo.noise**2, 0)
     return np.asarray(np.sqrt(visible / (wide_blur(prior.length**2, window) + 1e-12)), np.float32)
 
 
-def edge_pixels(g: Gradient) -> NDArray[np.bool_]:
+def edge_pixels(g: Gradient) -> Mask:
     """(h, w) bool: ridges of the gradient that exceed the noise and their neighbourhood."""
     strongest = np.maximum(NOISE_SIGMAS * g.noise, LEAST_CHANGE)
     ridge = g.length >= np.maximum(*_beside(g))
@@ -207,9 +208,7 @@ def _beside(g: Gradient) -> tuple[Map, Map]:
     return one, two
 
 
-def _support(
-    edges: Gradient, other: Gradient, shift: tuple[int, int] = (0, 0)
-) -> NDArray[np.bool_]:
+def _support(edges: Gradient, other: Gradient, shift: tuple[int, int] = (0, 0)) -> Mask:
     """(h, w) bool: where `other`, displaced by `shift` (dx, dy) px, has a gradient of the same
     direction as `edges` within 2 px."""
     length = np.maximum(edges.length, 1e-9)
@@ -227,12 +226,13 @@ def _support(
     return supported
 
 
-def _unsupported(
-    edges: Gradient, other: Gradient, places: NDArray[np.bool_]
-) -> tuple[float, float, int]:
-    """Count the edge pixels of `edges` in the mask `places`: those without a like gradient in
-    `other`, those expected to have none in an unrelated picture, and all (if below 200, the others
-    are 0)."""
+def _unsupported(edges: Gradient, other: Gradient, places: Mask) -> tuple[float, float, int]:
+    """Count the edge pixels of `edges` in the mask `places` that have no support in `other`.
+
+    An edge pixel has support if `other` has a gradient of the same direction within 2 px. Returns
+    the number of pixels without support, the number to expect if the pictures were unrelated, and
+    the number of all edge pixels. If that is below 200, the first two are 0.
+    """
     here = edge_pixels(edges) & places
     count = int(here.sum())
     if count < MIN_EDGES:
@@ -247,9 +247,11 @@ def _unsupported(
 
 
 def _entry(counts: tuple[float, float, int], note: str) -> Entry:
-    """The share of edge pixels without a counterpart. `counts` are those without, those that would
-    be without in an unrelated picture, and all; if these are too few, the entry has only the
-    note."""
+    """The share of edge pixels without support: the first of the `counts` over the second.
+
+    `counts`: pixels without support, those to expect in unrelated pictures, and all edge pixels. If
+    there are too few for a share, the entry has no value, only the `note`.
+    """
     missing, decidable, count = counts
     if count < MIN_EDGES or decidable < 0.1 * count:
         return unknown("share", note)
@@ -260,7 +262,7 @@ def _entry(counts: tuple[float, float, int], note: str) -> Entry:
     return Entry(value, "share", low, high, confidence=decidable / count)
 
 
-def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
+def keypoint_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
     """Measure the share of the photo's corners that have no corner of the prior within 1, 2 and 4
     px; returns entries by name. Corners in the mask `exclude` (h, w) do not count."""
     photo = _corners(pair.luma[0], pair.overlap & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
@@ -278,9 +280,7 @@ def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str,
     }
 
 
-def _corners(
-    plane: Map, overlap: NDArray[np.bool_], count: int, quality: float, apart_px: int
-) -> NDArray[np.float32]:
+def _corners(plane: Map, overlap: Mask, count: int, quality: float, apart_px: int) -> Map:
     """(N, 2) x, y of at most `count` corners, strongest first, at least `apart_px` apart.
 
     `quality`: strength of the weakest corner, as a share of the strongest. Local contrast is

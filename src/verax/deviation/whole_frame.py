@@ -37,16 +37,20 @@ STILL = 1e-6  # px: below this residual the homography explains every block
 class _Field:
     """A kriging model of displacements: a homography (the trend) plus a smooth random field.
 
-    Coordinates are in half long sides, from the frame's centre; displacements are in px.
+    Places are (x, y) from the frame's centre, in units of half its long side. Displacements are in
+    px. The random field has two parts, for x and for y, which are independent and equally smooth.
 
     Attributes:
-        places: (N, 2) coordinates of the blocks.
-        inverse: (N, N) inverse covariance of the blocks' displacements, the same for x and y.
-        spread: (8, 8) covariance of the trend's coefficients.
-        trend: (8,) coefficients of the homography: shift, scale, shear and perspective, two of
-            each.
-        pull: (2, N) weight of each block in predictions of the field, for x and for y.
-        length, variance: correlation length and variance of the random field.
+        places: (N, 2) places of the N blocks to which the model was fitted.
+        inverse: (N, N) inverse of the covariance matrix of the blocks' displacements along one
+            axis, with measurement noise.
+        spread: (8, 8) covariance matrix of the error of `trend`.
+        trend: (8,) parameters of the homography: shift along x and y, then likewise scale, shear
+            and perspective.
+        pull: (2, N) coefficients for x and for y. The random field predicted at a place is the sum
+            of them, each times the field's covariance between that place and the block.
+        length: correlation length of the random field, in the unit of the places.
+        variance: variance of the random field along one axis, px squared.
     """
 
     places: Floats
@@ -61,13 +65,18 @@ class _Field:
 def over_the_frame(
     blocks: Blocks, geometry: Global, size: Size, rng: np.random.Generator
 ) -> Global:
-    """Refit a homography that was fitted to the blocks alone, to the whole frame.
+    """Fit a homography to the whole frame, starting from one that was fitted to the blocks alone.
 
-    `size` is the photo's (width, height); `rng` draws samples of the homography's uncertainty. The
-    residual of each block in the result is computed from the displacement that the model predicts
-    for the block: without measurement noise, and for outliers close to that of the other blocks.
-    `geometry` is returned unchanged if its residuals are zero or if hardly any of the photo is
-    visible.
+    `geometry` is returned unchanged if it explains the displacements of all blocks, or if hardly
+    any of the photo is visible in the generated picture. Otherwise the `residual` of the result is
+    computed from the smooth displacements that the kriging model predicts at the blocks, not from
+    the measured ones, which are noisy and may be outliers.
+
+    Args:
+        blocks: the photo's blocks that were found in the generated picture.
+        geometry: the homography that was fitted to the blocks.
+        size: (width, height) of the photo.
+        rng: draws random homographies, which show how uncertain the result is.
     """
     if np.abs(geometry.residual).max() < STILL:
         return geometry
@@ -106,10 +115,11 @@ def _grid(size: Size) -> Floats:
 
 
 def _basis(places: Floats) -> Floats:
-    """(2 N, 8) displacement of each place per unit of each coefficient of a homography.
+    """(2 N, 8) matrix that turns the parameters of a homography into displacements of N places.
 
-    The first N rows are for x, the last N for y. The eight coefficients are shift, scale, shear and
-    perspective, two of each; the homography is linearised about the identity.
+    Its product with the eight parameters is the displacements along x of all `places` (N, 2), then
+    those along y. The parameters are shift along x and y, then likewise scale, shear and
+    perspective. This linear form holds for homographies close to the identity.
     """
     x, y = places.T
     one, none = np.ones_like(x), np.zeros_like(x)
@@ -122,10 +132,11 @@ def _basis(places: Floats) -> Floats:
 
 
 def _matrix(amounts: Floats, size: Size) -> Matrix:
-    """(3, 3) homography in px of a frame of `size` (width, height) from its eight coefficients.
+    """(3, 3) matrix of the homography, in px of the frame, from its eight parameters `amounts`.
 
-    They are shift, scale, shear and perspective, two of each: displacements in px at a distance of
-    half a long side from the frame's centre.
+    They are shift along x and y, then likewise scale, shear and perspective. Each is the
+    displacement in px that it causes at half a long side from the frame's centre. `size` is the
+    frame's (width, height).
     """
     half = max(size) / 2
     x, y = (np.array(size) - 1) / 2
@@ -145,9 +156,10 @@ def _correlation(one: Floats, other: Floats, length: float) -> Floats:
 
 
 def _fit(places: Floats, moved: Floats, weight: Floats) -> _Field:
-    """Fit the kriging model to displacements `moved` (N, 2) px at `places` (N, 2).
+    """Fit the kriging model to displacements `moved` (N, 2), in px, of N blocks at `places` (N, 2).
 
-    Blocks that contradict the others get lower weights than `weight` (N,) gives them.
+    `weight` (N,) is the confidence in each block. It is lowered for blocks that contradict the
+    others.
     """
     basis, value = _basis(places), moved.T.ravel()
     say = np.maximum(weight, LEAST_SAY)
@@ -170,7 +182,10 @@ def _inverse(matrix: Floats) -> Floats:
 
 
 def _both(matrix: Floats, values: Floats) -> Floats:
-    """Apply the (N, N) matrix to the first N rows of `values` (x), and to the last N rows (y)."""
+    """Multiply (N, N) `matrix` by the first N rows of `values` (for x), then by the last N (for y).
+
+    Returns both products, one below the other: an array of the shape of `values`.
+    """
     count = len(matrix)
     return np.concatenate([matrix @ values[:count], matrix @ values[count:]])
 
@@ -178,15 +193,17 @@ def _both(matrix: Floats, values: Floats) -> Floats:
 def _likeliest(
     places: Floats, basis: Floats, value: Floats, say: Floats
 ) -> tuple[float, float, float]:
-    """The most likely correlation length, ratio of noise to field variance, and field variance.
+    """Find the most likely covariance of the displacements, by restricted maximum likelihood.
 
-    They are found by restricted maximum likelihood among 3 lengths and 11 ratios.
+    Returns the correlation length of the random field, the variance of the noise of a block of
+    weight 1 divided by that of the field, and the variance of the field. 3 lengths and 11 ratios of
+    variances are tried.
 
     Args:
-        places: (N, 2) coordinates of the blocks.
-        basis: (2 N, 8) displacement of each block per unit of each coefficient of the homography.
-        value: (2 N,) displacements of the blocks, all x first.
-        say: (N,) weight of each block.
+        places: (N, 2) places of the blocks.
+        basis: (2 N, 8) matrix that turns the parameters of a homography into displacements.
+        value: (2 N,) displacements of the blocks in px: all along x, then all along y.
+        say: (N,) weight of each block, by which its noise variance is divided.
     """
     count, best, top = len(places), (LENGTHS[0], float(RATIOS[-1]), 1.0), -np.inf
     columns = np.concatenate(
@@ -211,17 +228,18 @@ def _likeliest(
 
 
 def _predict(field: _Field, places: Floats) -> Floats:
-    """(G, 2) px: displacements that the model predicts at `places` (G, 2)."""
+    """(G, 2) displacements in px that the model predicts at `places` (G, 2)."""
     near = field.variance * _correlation(places, field.places, field.length)
     trend = (_basis(places) @ field.trend).reshape(2, -1)
     return np.asarray(trend.T + near @ field.pull.T, np.float64)
 
 
 def _projection(places: Floats, moved: Floats) -> Floats:
-    """(8, 2 G) matrix that turns displacements at `places` into coefficients of a homography.
+    """(8, 2 G) matrix that fits a homography to displacements at the `places` (G, 2).
 
-    It does a robust fit to the displacements `moved` (G, 2): places whose displacement is far from
-    the homography get lower weights (Huber).
+    Its product with the 2 G displacements, all along x first, is the eight parameters of the
+    homography. The fit is weighted least squares. The weights come from a robust fit (Huber) to the
+    displacements `moved` (G, 2): places far from the homography count less.
     """
     basis, weight = _basis(places), np.ones(len(places))
     for _ in range(10):
@@ -235,10 +253,10 @@ def _projection(places: Floats, moved: Floats) -> Floats:
 
 
 def _covariance(field: _Field, places: Floats, project: Floats) -> Floats:
-    """(8, 8) covariance of the homography's coefficients that are fitted to predictions.
+    """(8, 8) covariance of the parameters of a homography that is fitted to model predictions.
 
-    `project` (8, 2 G) turns the model's predictions at `places` (G, 2) into the coefficients. Their
-    covariance is the sum of the uncertainty of the random field and that of the trend.
+    The displacements are predicted at `places` (G, 2). The matrix `project` (8, 2 G) turns them
+    into the eight parameters. The uncertainties of the random field and of the trend add up.
     """
     count = len(places)
     near = field.variance * _correlation(places, field.places, field.length)

@@ -73,8 +73,9 @@ def face_at(
 
     Args:
         score: confidence of the face.
-        answers: three outputs (channels, h, w): logarithm of the size, offset of the centre,
-            points.
+        answers: three outputs of the network, with y before x: (2, h, w) logarithm of the box's
+            sides in cells; (2, h, w) offset of the box's centre from the cell's centre, in cells;
+            (10, h, w) five points, as shares of the box.
         step: px of the picture per cell, along x and y.
     """
     log_size, offset, points = (answer[:, row, column] for answer in answers)

@@ -140,7 +140,7 @@ def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
 
 
 def around(face: Face, room: float) -> tuple[slice, slice]:
-    """The rows and columns of a face's box with a margin of `room` face widths."""
+    """The rows and columns that hold a face's box, with a margin of `room` face widths."""
     left, top, right, bottom = face.box
     room *= face.width
     return (
@@ -150,13 +150,14 @@ def around(face: Face, room: float) -> tuple[slice, slice]:
 
 
 def from_middle(face: Face, shape: tuple[int, ...], start: tuple[int, int], scale: float) -> Plane:
-    """(h, w) distance of each pixel from the face's centre, in units of the face's box.
+    """(h, w) distance of each pixel from the face's centre: 0.5 on the ellipse that fills the box.
 
-    It is 0.5 on the ellipse inside the box.
+    Distances along x are divided by the width of the face's box, those along y by its height.
 
     Args:
-        shape: (h, w) of a region of the photo, resized by `scale`.
-        start: (x, y) of the region's corner in the photo, px.
+        shape: (h, w) of a region of the photo after it was resized by `scale`.
+        start: (x, y) of the region's top left pixel in the photo.
+        scale: px of the resized region per px of the photo.
     """
     left, top, right, bottom = face.box
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) / np.float32(scale)
@@ -197,7 +198,8 @@ def likeness(
 def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, Plane, float]:
     """Cut the face out of both pictures, and reduce it to a width of at most 96 px.
 
-    Returns its luma in the photo and in the picture, its mask (1 inside), and its width in px.
+    Returns its luma in the photo and in the picture, its mask (1 inside, 0 outside), and its width
+    in px, all after the reduction.
     """
     rows, columns = around(face, ROOM)
     scale = min(1.0, SIDE / face.width)
@@ -223,8 +225,8 @@ def alike(
     Args:
         own, its: (h, w) luma of the face in the photo and in the other picture.
         inside: (h, w) 1 inside the face.
-        scales: sigma of the finer of the two blurs whose difference is the octave, and the largest
-            shift, both in px.
+        scales: two lengths in px: the sigma of the finer of the two blurs whose difference is the
+            octave, and the largest shift.
         noise: standard deviation of the photo's noise.
     """
     sigma, reach = scales
@@ -251,8 +253,8 @@ def octave(plane: Plane, sigma: float) -> Plane:
 
 
 def through(sigma: float) -> float:
-    """Share of the variance of white noise that is left between blurs of `sigma` and 2 `sigma`
-    px."""
+    """Share of the variance of white noise that is left in the frequency band between Gaussian
+    blurs of `sigma` and 2 `sigma` px."""
     # blurring by sigma s leaves 1 / (4 pi s^2); the product of blurs by s and 2 s counts as a blur
     # by sqrt((s^2 + 4 s^2) / 2)
     return (1 + 1 / 4 - 2 * 2 / 5) / (4 * np.pi * sigma**2)

@@ -180,6 +180,6 @@ def _lookups(
 
 
 def _depth(position: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Distance in px of each position from the centre of the nearer end pixel of a side of `length`
-    px; negative outside."""
+    """How far inside a row of `length` pixels each position is: its distance in px from the centre
+    of the nearer end pixel, negative outside the row."""
     return np.asarray(np.minimum(position, length - 1 - position), np.float32)

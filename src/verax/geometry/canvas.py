@@ -84,9 +84,10 @@ class Canvas:
 def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
     """Choose the canvas for a photo of this size in px, within the size rules of a model.
 
-    The photo is placed at the smallest integer scale that the rules allow; if there is none, at the
-    one with the least padding among the largest scales. Raises InputError if no allowed canvas
-    fits, or if the photo would fill less than 1/32 of it.
+    If the model has a list of sizes, the photo gets the one that it fills best. Otherwise it is
+    enlarged by the smallest whole number (1 if possible) for which the rules allow a canvas. If
+    they allow none, it gets the canvas with the least padding among those with about the largest
+    scale. Raises InputError if no canvas is allowed, or if the photo fills less than 1/32 of it.
     """
     if width < 1 or height < 1:
         raise InputError(
@@ -198,9 +199,9 @@ def retrieve(generated: Image, canvas: Canvas) -> Image:
 def _enlarge(photo: Image, canvas: Canvas) -> Image:
     """Enlarge the photo (cubic) so that the canvas px of each photo pixel average to its value.
 
-    If the average of a block is too high, its pixels are multiplied by one factor; if too low, they
-    are moved towards white, in proportion to their distance from it. So all stay in [0, 1]. At a
-    non-integer scale nothing is corrected.
+    If their average is too high, these px are multiplied by one factor; if too low, they are moved
+    towards white, in proportion to their distance from it. So all stay in [0, 1]. If the scale is
+    not a whole number, nothing is corrected.
     """
     scale = canvas.inner[0] // canvas.photo[0]
     enlarged = resize_picture(photo, canvas.inner)
@@ -222,8 +223,8 @@ def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
     """The matrix from prior px to photo px if the generator changed only size and proportions.
 
     `canvas` names the change: "stretch"; "crop" (equal scales in x and y, the prior shows the
-    middle of the photo); any other word (equal scales, the photo is the middle of the prior).
-    `photo` and `prior` are (width, height).
+    middle of the photo); "outpaint" or "letterbox" (equal scales, the photo is the middle of the
+    prior). `photo` and `prior` are (width, height).
     """
     sx, sy = photo[0] / prior[0], photo[1] / prior[1]
     if canvas != "stretch":

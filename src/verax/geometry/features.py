@@ -110,7 +110,7 @@ class Level:
         window: sigma in px of the neighbourhood to which gradient strength is relative.
         smooth: sigma in px by which the orientation channels are blurred.
         rounds: maximum number of Gauss-Newton steps.
-        small_step: px; the fit stops after a smaller step.
+        small_step: px; the fit stops after a step that is smaller than this.
         sampling: px between the pixels that are compared; the channels are blurred, so that every
             second pixel is enough.
     """
@@ -133,8 +133,8 @@ class View:
         prior: channels of the prior after warping by `matrix`; 16 px larger than `photo` on each
             side, zero outside the prior.
         valid: fraction of each pixel of `prior` that the prior covers.
-        matrix: prior px to photo px at full size, as assumed for the warp.
-        to_photo: px of the reduced photo to px of the full photo.
+        matrix: the matrix of the warp, from prior px to photo px, both at full size.
+        to_photo: the matrix from px of the reduced photo to px of the full photo.
     """
 
     photo: Channels

@@ -65,7 +65,7 @@ class Fit:
         view: photo and prior warped by `matrix`, at a long side of 192 px.
         p_value: probability that a picture of another scene fits as well.
         upright: whether the prior fits the photo better than the mirrored or rotated photo.
-        frame: how well the prior fits if the generator kept the framing.
+        frame: the placement that fits best among those that keep the photo's framing.
     """
 
     matrix: Matrix
@@ -171,10 +171,10 @@ def _scored(views: Views, matrix: Matrix) -> tuple[float, View, View]:
 
 
 def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fit:
-    """The best of the weak fit `first` and of new fits from other matrices `starts`.
+    """Fit again from each of the matrices `starts`; returns the best of `first` and the new fits.
 
     The new fits leave out the coarsest resolution, which may lead to a wrong place if little
-    agrees. The p-value remains that of `first`, for which it was calibrated.
+    agrees. The result keeps the p-value of `first`, since p-values were calibrated on such fits.
     """
     best = first
     for start in starts:

@@ -47,8 +47,8 @@ def refine(view: View, level: Level) -> tuple[Matrix, float]:
 
     Returns the new matrix (prior px to photo px) and its score: the correlation in the overlap
     times the square root of the overlapping fraction, so that a smaller overlap does not raise the
-    score. To avoid fitting noise, a transform with more parameters is used only if it reduces 1 -
-    score by at least 4 %.
+    score. To avoid fitting noise, a transform with more parameters is used only if it reduces
+    (1 - score) by at least 4 %.
     """
     samples = _SampledView.of(view, level.sampling)
     best, best_score = np.eye(3), -np.inf
@@ -124,9 +124,10 @@ class _SampledView:
         )
 
     def at(self, lookup: Matrix, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Sample `array`, which is on the grid of `prior`, where `lookup` places the samples.
+        """Look up `array`, which has the grid of `prior`, at the place of each sample.
 
-        `lookup` maps px of the reduced photo to px of the warped prior without its margin.
+        `lookup` (3, 3) gives the places: it maps px of the reduced photo to px of the warped prior
+        without its margin.
         """
         size = self.photo.shape[1], self.photo.shape[0]
         place = shift(MARGIN, MARGIN) @ lookup @ np.diag([self.apart, self.apart, 1.0])
@@ -137,9 +138,9 @@ class _SampledView:
         return self.at(lookup, self.prior)
 
     def slopes_at(self, lookup: Matrix) -> tuple[Channels, Channels]:
-        """Half the prior's gradient along x and along y, where `lookup` places the samples.
+        """Half the prior's gradient at the place of each sample, along x and y of the prior's grid.
 
-        The directions x and y are those of the prior: `lookup` does not rotate the gradient.
+        `lookup` (3, 3) gives the places: it maps px of the reduced photo to px of the warped prior.
         """
         across, down = (self.at(lookup, slope) for slope in self.prior_slopes)
         return across, down
@@ -241,13 +242,12 @@ Powers = tuple[tuple[int, int] | None, ...]
 
 
 def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np.float64]:
-    """(8, 8) part of the normal matrix, which takes one of `sums` for each pair of parameters.
+    """(8, 8) part of the normal matrix, with an element of `sums` for each row and column.
 
     Args:
-        sums: element [j, i] is the sum of a plane times x^i y^j.
-        one: for each row's parameter, the powers (i, j) of x and y by which it moves a pixel; None:
-            the parameter does not move pixels along this axis.
-        other: the same for each column's parameter; the powers of row and column are added.
+        sums: element [j, i] is the sum of a plane times x^i y^j over all samples.
+        one: powers (i, j) of each row: its parameter moves a pixel by x^i y^j. None: by nothing.
+        other: the same for each column. Powers of row and column are added; None gives 0.
     """
     return np.array(
         [
@@ -277,9 +277,9 @@ def _step(
 ) -> tuple[Matrix, float]:
     """Compute one weighted Gauss-Newton step of `freedoms` parameters.
 
-    `warped` and `slopes` are the prior's channels and half their gradient, at the samples. Returns
-    the matrix by which the lookup is to be multiplied from the right, and the sum of the absolute
-    parameters in px, before the step was limited to 8 px.
+    `warped`, `slopes` are the prior's channels and half their gradient at the samples, `products`
+    the scalar products of channels. Returns the step as a matrix (new lookup = lookup @ step), and
+    its size in px: the sum of its parameters' absolute values, before it was limited to 8 px.
     """
     weight, moments = products.weight(), samples.moments
     gx, gy = (one + other for one, other in zip(samples.slopes, slopes, strict=True))

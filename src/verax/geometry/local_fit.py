@@ -183,10 +183,11 @@ def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
 def _normal(
     down: NDArray[np.float64], across: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The normal matrix (nodes, nodes) of the fit: weighted products of all pairs of hat functions.
+    """The normal matrix (nodes, nodes) of the least-squares fit of the field's nodes.
 
-    `down` and `across` are the hat functions (pixels, nodes) along the two axes; `weights` are
-    those of the pixels.
+    Its elements are weighted sums, over all pixels, of the products of two nodes' hat functions.
+    `down` and `across` are these functions along the two axes, (pixels, nodes); `weights` (H, W)
+    are those of the pixels.
     """
     rows, columns = down.shape[1], across.shape[1]
     pairs = [(hats[:, :, None] * hats[:, None]).reshape(len(hats), -1) for hats in (down, across)]

@@ -70,7 +70,7 @@ class Registration:
         return f"<Registration placed {self.placed}: {self.reason}>"
 
     def record(self) -> dict[str, Any]:
-        """The registration as a JSON object, without the field, with the mean confidence."""
+        """The registration as a JSON object, with the mean of `confidence` and without `field`."""
         return {
             "placed": self.placed,
             "reason": self.reason,

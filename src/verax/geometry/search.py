@@ -61,8 +61,8 @@ def control_views(channels: Channels) -> NDArray[np.float32]:
 
 
 def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.complex64]:
-    """Fourier transforms of channels (..., C, H, W) with unit energy, zero-padded to `room`, which
-    is (rows, columns)."""
+    """Fourier transforms of channels (..., C, H, W), scaled to unit energy and zero-padded to the
+    size `room` (rows, columns)."""
     energy = np.sqrt((planes * planes).sum((-3, -2, -1), keepdims=True)) + 1e-9
     return np.asarray(np.fft.rfft2(planes / energy, room), np.complex64)
 
@@ -84,9 +84,10 @@ class Frame:
     """How well the prior fits the photo at the best placement that keeps the framing.
 
     Attributes:
-        evidence: agreement, as a multiple of the agreement that is reached by chance.
+        evidence: agreement in five image features, as a multiple of the agreement that is reached
+            by chance. A feature that reaches more than 10 times counts as 10.
         turned: the same for the photo mirrored, upside down, and rotated by 180 degrees.
-        strengths: the same for all four, upright first, but no feature's part is limited to 10.
+        strengths: the same without this limit: for the photo upright, then for these three.
         matrix: prior px to photo px.
     """
 
@@ -102,7 +103,8 @@ class Frame:
 
     @property
     def p_turned(self) -> float:
-        """The p-value of the prior's fit to the mirrored or rotated photo that fits best."""
+        """The probability that a pair of different scenes fits as well as the prior fits the photo
+        mirrored, upside down or rotated by 180 degrees, whichever is best."""
         return _chance(max(self.turned))
 
     @property
