@@ -117,7 +117,8 @@ def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
     if "file_id" in reference:
         file = uploads.get(reference["file_id"])
         if file is None:
-            raise Refusal(400, f"unknown file id {reference['file_id']}", "images", "invalid_value")
+            text = f"file_id: expected the id of an uploaded file, got {reference['file_id']}"
+            raise Refusal(400, text, "images", "invalid_value")
         return bytes(file["data"])
     match = re.fullmatch(r"data:image/[a-z+]+;base64,(.*)", reference["image_url"], re.DOTALL)
     if not match:

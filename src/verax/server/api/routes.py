@@ -34,7 +34,7 @@ async def models(request: Request) -> Response:
 
 
 async def model(request: Request) -> Response:
-    """GET /v1/models/{name}: one model."""
+    """GET /v1/models/{name}: the description of one model."""
     context = context_of(request)
     context.client(request)
     return json_response(context.service.model(request.path_params["name"]))
@@ -51,7 +51,7 @@ async def generations(request: Request) -> Response:
 
 
 async def _pictures(request: Request, kind: str) -> Response:
-    """Answer a request for pictures; `kind` is "edit" or "generation"."""
+    """Answers a request for pictures. `kind` is "edit" or "generation"."""
     context = context_of(request)
     client, service = context.client(request), context.service
     folder = Path(tempfile.mkdtemp(dir=context.incoming))
@@ -113,7 +113,7 @@ class KeyedCall:
 
 @dataclass(slots=True)
 class SharedRun:
-    """An answer in the making, which several requests with the same idempotency key share.
+    """An answer that is being made, and that several requests with the same idempotency key get.
 
     Attributes:
         request: SHA-256 of everything that the answer depends on.

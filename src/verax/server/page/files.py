@@ -280,8 +280,8 @@ def order_of(
     drop_gps: bool = False,
     scale: str = "",
 ) -> work.PageOrder:
-    """The order to a worker process to make the file of an entry, with this fidelity, without the
-    GPS position if `drop_gps`, and enlarged by `scale`: "2", "3", "4", "prior" (the resolution
+    """What a worker process needs to make the file of an entry with this fidelity, without the GPS
+    position if `drop_gps`, and enlarged by `scale`: "2", "3", "4", "prior" (the resolution
     of the prior) or "" (the size of the photo)."""
     prior, request = entry / "prior", history.read_json(entry / "request.json")
     return work.PageOrder(

@@ -157,7 +157,7 @@ def amend(entry: Path, **changes: Any) -> None:  # noqa: ANN401  # any JSON
 
 
 def reopen(entry: Path) -> None:
-    """Delete the results of an entry, or its error, and set its state to "waiting"."""
+    """Prepare an entry for new work: delete its results or error, set its state to "waiting"."""
     for path in entry.iterdir():
         if path.name not in SENT:
             path.unlink(missing_ok=True)

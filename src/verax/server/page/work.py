@@ -25,7 +25,7 @@ SMALL_PX = 240
 
 @dataclass(frozen=True, slots=True)
 class PageOrder:
-    """The order to a worker process to restore the photo of an entry of the history.
+    """What a worker process needs to know to restore the photo of an entry in the history.
 
     Attributes:
         folder: the entry's folder, for the results.
