@@ -4,10 +4,10 @@ VeraxError
 ├── InputError                 the input cannot be used (command line: exit status 2)
 │   ├── ImageContractError     an array is not (H, W, 3) float32 in [0, 1]
 │   ├── ImageReadError         a file cannot be read as one picture
-│   ├── SizeMismatchError      two pictures that must share a grid do not
+│   ├── SizeMismatchError      two pictures that must have the same size do not
 │   ├── UnknownNameError       no metric, restorer, model, dataset ... of that name
 │   ├── SettingsError          a setting, plan or config file is missing or wrong
-│   └── MissingExtraError      a part that needs an optional install
+│   └── MissingExtraError      a part of Verax needs packages that are not installed
 ├── OutputError                the result cannot be written
 ├── ProviderError              the image service did not deliver
 │   ├── ProviderRefused        refused by moderation, with stage and categories; never retried
@@ -136,7 +136,8 @@ def missing_extra(what: str, extra: str) -> MissingExtraError:
     """The error for a part of Verax whose optional packages are not installed. `what` is that part
     in words, and `extra` the name of the extra with its packages. The message has the command that
     installs them."""
-    return MissingExtraError(f"{what} needs more packages: {install_command(extra)}")
+    command = install_command(extra)
+    return MissingExtraError(f"{what} needs more packages; to install them, run: {command}")
 
 
 def install_command(extra: str, *, prefix: str = sys.prefix) -> str:

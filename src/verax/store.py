@@ -56,8 +56,8 @@ def free_gb(path: Path) -> float:
 
 
 def write_whole(path: Path, data: bytes, *, parents: bool = True) -> None:
-    """Write a file in one step: afterwards it has exactly these bytes, synced to disk, or, after an
-    error, those that it had before.
+    """Write a file in one step. Afterwards it has exactly these bytes, synced to disk; after an
+    error it is unchanged.
 
     A symbolic link is followed, and the permissions of an existing file are kept. `parents` creates
     missing folders. Raises OSError; inside `with writing(path)` this becomes an OutputError.
@@ -208,8 +208,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
         version = _version(connection)  # another process may have been first
         if version > len(migrations):
             raise InputError(
-                f"{path} has version {version}, this Verax supports at most "
-                f"{len(migrations)}; update Verax, or choose another folder (VERAX_HOME)"
+                f"{path}: expected a database of version {len(migrations)} or older, got version "
+                f"{version}; update Verax, or choose another folder (VERAX_HOME)"
             )
         for script in migrations[version:]:
             for statement in script.split(";"):

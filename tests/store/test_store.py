@@ -53,7 +53,7 @@ def test_an_old_database_is_brought_up_to_date(tmp_path):
 def test_a_newer_database_is_refused(tmp_path):
     open_database(tmp_path / "a.sqlite", SECOND).close()
 
-    with pytest.raises(InputError, match="version 2, this Verax supports at most 1"):
+    with pytest.raises(InputError, match="version 1 or older, got version 2"):
         open_database(tmp_path / "a.sqlite", FIRST)
 
 

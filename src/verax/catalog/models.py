@@ -176,7 +176,7 @@ def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
     """
     alive = _by_name(known, name)
     if alive.ended(today):
-        other = "choose another one from: verax models"
+        other = "choose another one; to list the models, run: verax models"
         way = f"use {alive.successor} instead" if alive.successor else other
         raise InputError(f"the model {name} was shut down on {alive.ends}; {way}")
     return alive
@@ -233,7 +233,9 @@ def parse_size(text: str) -> Size:
     text."""
     width, _, height = text.lower().partition("x")
     if not (text.isascii() and width.isdecimal() and height.isdecimal()):
-        raise InputError(f"size: expected WIDTHxHEIGHT in pixels such as 1536x1024, got {text!r}")
+        raise InputError(
+            f"size: expected WIDTHxHEIGHT in pixels such as 1536x1024, got {text!r}; correct it"
+        )
     return int(width), int(height)
 
 
@@ -270,8 +272,7 @@ def _family(name: str, families: Mapping[str, Any]) -> Model:
 
 def _inherited(name: str, families: Mapping[str, Any]) -> dict[str, Any]:
     """The catalog entry of a model family. What it lacks is taken from the family that its field
-    `like` names, if any. A table `refused` of its own replaces that family's table as a whole.
-    """
+    `like` names, if any; but a table `refused` of its own is used as it is."""
     entry = choose(families, name, kind="model family")
     if "like" not in entry:
         return dict(entry)

@@ -88,7 +88,7 @@ class GenerateRequest:
         return ()
 
     def fields(self) -> dict[str, Scalar]:
-        """The fields to send, without the pictures: name in the Images API -> value."""
+        """The fields to send, without the pictures, as a dict: name in the Images API -> value."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SENT}
         if self.n == 1:
             del values["n"]
@@ -126,9 +126,10 @@ class EditRequest(GenerateRequest):
     `GenerateRequest`.
 
     Attributes:
-        images: 1..16 pictures; mask and markup belong to the first.
+        images: 1..16 pictures; `mask` and `markup` apply to the first.
         mask: PNG of the first picture's size; the model may change pixels whose alpha is 0.
-        markup: transparent PNG of the first picture's size with arrows or circles drawn on it.
+        markup: transparent PNG of the first picture's size; arrows or circles drawn on it show the
+            model where to change the picture.
         input_fidelity: how closely the service keeps the details of `images`: "low" or "high".
     """
 

@@ -1,4 +1,4 @@
-"""Addresses of image services: parsing, finding the service's catalog entry, network checks."""
+"""Parses the addresses of image services, finds their catalog entries, checks their networks."""
 
 import ipaddress
 import re
@@ -43,12 +43,12 @@ class ServiceAddress:
 
 
 def parse_address(text: str) -> ServiceAddress:
-    """The address of a service, from its base URL, the URL of one of its endpoints, or an Azure
-    target URI.
+    """Parse the address of a service: its base URL, the URL of one of its endpoints, such as
+    .../images/edits, or an Azure target URI. The path of the endpoint is left out.
 
-    Raises SettingsError if the text has a fragment or a query parameter other than api-version. The
-    message does not repeat their values, since a value may be a key. Raises InputError or
-    SettingsError if the text is no http or https address.
+    Raises SettingsError if the text is not a URL, or has a user name, a password, a fragment, or a
+    query parameter other than api-version. The message does not repeat these, since one may be a
+    key. Raises InputError if the address is not http or https, or has no host or an invalid port.
     """
     url = parse_url(text)
     query = dict(parse_qsl(url.query.decode("ascii", "replace"), keep_blank_values=True))
@@ -105,7 +105,8 @@ def parse_url(text: str) -> httpx2.URL:
 
 
 def local_address(host: str) -> str:
-    """The loopback IP address of a host. Raises SettingsError if the host is another machine."""
+    """The loopback IP address of this machine, which `host` must name, as "localhost" does. Raises
+    SettingsError if `host` is another machine."""
     beyond = SettingsError(
         f"local-only allows connections to this machine only, and {host} is another one; nothing "
         "was sent. Use an address such as 127.0.0.1, or leave out local-only"
@@ -126,8 +127,8 @@ def local_address(host: str) -> str:
 
 
 def public_address(host: str) -> str:
-    """The IP address of a host on the internet. Raises SettingsError if the host is in a private
-    network: a link sent by a service on the internet must not reach the user's own network."""
+    """The IP address of a host on the internet. Raises SettingsError if no address is found, or if
+    the host is in a private network, which a link from a service on the internet must not reach."""
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
     except OSError as exc:
@@ -137,13 +138,14 @@ def public_address(host: str) -> str:
     if not all(map(_is_public, addresses)):
         raise SettingsError(
             f"expected a link to the internet from the service, got one to {host}, which is in a "
-            "private network. If the service is your own, set --base-url to its address there"
+            "private network. If the service is your own, set --base-url to its address in that "
+            "network"
         )
     return addresses[0]
 
 
 def is_private(host: str) -> bool:
-    """Whether any IP address of the host is private; False if the host name is unknown."""
+    """Whether any IP address of the host is in a private network; False if no address is found."""
     try:
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     except OSError:
@@ -198,7 +200,7 @@ class Endpoint:
 
     def keys(self) -> tuple[str, ...]:
         """Names of the environment variables that may hold this service's key. For a service that
-        the catalog does not list, OPENAI_API_KEY is among them only if it runs on this machine."""
+        the catalog lacks, OPENAI_API_KEY is among them only if the service runs on this machine."""
         names = self.gateway.keys
         if self.custom and self.gateway.name.startswith("azure"):
             names = (*names, "VERAX_API_KEY")
@@ -212,12 +214,12 @@ class Endpoint:
 def choose_endpoint(settings: Settings) -> Endpoint:
     """The service and address that the settings name with `gateway`, `base_url` and `deployment`.
 
-    Raises SettingsError if these contradict each other, or if the address is missing or wrong.
+    Raises SettingsError if the three contradict each other, or if the address is missing or wrong.
     """
     if without(settings.gateway, None) != settings.gateway:
         raise SettingsError(
             "VERAX_GATEWAY or --gateway: expected the name of a service, got what looks like a "
-            "key; see the names: verax models --gateways"
+            "key; to list the names, run: verax models --gateways"
         )
     usual = "custom" if settings.base_url else "openai"
     where = gateway(settings.gateway or usual, changes=settings.home)
@@ -231,8 +233,8 @@ def choose_endpoint(settings: Settings) -> Endpoint:
         root = _azure_root(root, where.address_suffix)
     if address.deployment and settings.deployment not in ("", address.deployment):
         raise SettingsError(
-            f"the address names the deployment {address.deployment}, but VERAX_DEPLOYMENT names "
-            f"{settings.deployment}; leave one of them out"
+            f"the service's address names the deployment {address.deployment}, but "
+            f"VERAX_DEPLOYMENT names {settings.deployment}; leave one of them out"
         )
     version = f"?api-version={address.api_version}" if address.api_version else ""
     deployment = address.deployment or settings.deployment
@@ -240,12 +242,12 @@ def choose_endpoint(settings: Settings) -> Endpoint:
 
 
 def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
-    """The catalog entry for a service with an Azure address. `older` says that the address contains
-    the name of a deployment, as in Azure's older API. `where` is the entry that the settings name;
-    raises SettingsError if that is another service."""
+    """The catalog entry for a service whose address belongs to Azure. `where` is the entry that the
+    settings name; raises SettingsError if it is of a service other than Azure. `older` says that
+    the address contains the name of a deployment, as in Azure's older API."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
-            f"the address belongs to Azure, but --gateway names {where.name}; leave out --gateway"
+            f"the base URL belongs to Azure, but --gateway names {where.name}; leave out --gateway"
         )
     return gateway("azure-deployments" if older else "azure", changes=settings.home)
 

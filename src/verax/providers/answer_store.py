@@ -66,8 +66,8 @@ class AnswerSink:
 
 
 def linked_picture(answer: Path, link: str, fetch: Fetch) -> bytes:
-    """The bytes at `link`, which is in the answer with the file `answer`. If they are not stored
-    yet, `fetch` downloads them, and they are stored beside that file."""
+    """The bytes of the picture at `link`, a link in the answer whose file is `answer`. If they are
+    not stored yet, `fetch` downloads them, and they are stored beside that file."""
     path = picture_path(answer, link)
     if path.is_file():
         return path.read_bytes()
@@ -85,7 +85,7 @@ def picture_path(answer: Path, link: str) -> Path:
 
 
 class AnswerStore:
-    """The answers in the folder of a journal. Also writes the final states of calls to its table.
+    """The stored answers to paid calls. Also records in the journal how each call ended.
 
     Args:
         folder: the journal's folder.
@@ -128,7 +128,7 @@ class AnswerStore:
     def remove(self, calls: Sequence[Call]) -> int:
         """Delete calls and their answers; to send the same requests then costs money again.
 
-        Calls in progress or in a batch are not deleted. Returns the number of bytes freed.
+        Calls in progress or in an open batch are not deleted. Returns the number of bytes freed.
         """
         freed = 0
         for call in calls:
@@ -151,7 +151,7 @@ class AnswerStore:
         return [part] if part.is_file() else []
 
     def part(self, call: Call) -> Path:
-        """The path of the file for what arrives of a call's answer if it is interrupted."""
+        """The path of the file with the received part of a call's answer that was interrupted."""
         return self.path(call.fingerprint).with_suffix(f".{call.id}.part")
 
     def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
@@ -168,7 +168,7 @@ class AnswerStore:
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
         """Parse the stored answer to a call again. Write and return the new state of the call.
 
-        `fetch` downloads linked pictures. Of an interrupted answer, complete pictures are used.
+        `fetch` downloads linked pictures. An interrupted answer gives its complete pictures only.
         """
         if call.state == "uncertain":
             return self._from_part(call, fetch)
@@ -219,7 +219,7 @@ class AnswerStore:
             self.finish(call, "uncertain", message=message)
 
     def _keep_part(self, call: Call, partial: bytes) -> str:
-        """Store the received part of an answer. Returns a sentence with its path or the error."""
+        """Store the received part of an answer. Returns a sentence that says where, or why not."""
         path = self.part(call)
         try:
             with writing(path):
@@ -236,8 +236,8 @@ class AnswerStore:
         return "refused"
 
     def settle_one(self, call: Call) -> CallState:
-        """The state of a call. If its process ended before writing a final state, this is written
-        first. To be called within a database transaction (`Records.change`)."""
+        """The state of a call. If its process ended without writing a final state, this function
+        writes one first. To be called within a database transaction (`Records.change`)."""
         under_way = self.lives(call.owner) and call.id not in self._unclosed
         if call.state != "started" or under_way:
             return call.state
@@ -256,7 +256,8 @@ class AnswerStore:
         fetch: Fetch | None = None,
         short: str = "",
     ) -> CallState:
-        """Write the final state of a call whose answer is on disk to the journal, and return it.
+        """Record in the journal the final state of a call whose answer is on disk, and return it:
+        "done", "unusable" (no picture can be read) or "refused" (by moderation).
 
         `answer` is the parsed answer; if None, its file is parsed, and `fetch` downloads linked
         pictures. `short` says why only part of the body could be stored; "" if all of it was.
@@ -281,7 +282,7 @@ class AnswerStore:
 
     def finish(self, call: Call, state: CallState, **about: Any) -> None:  # noqa: ANN401
         """Write a call's final state, and the columns in `about`, to the journal. Raises
-        OutputError if that fails; it is then tried again when the call is next looked up."""
+        OutputError if that fails; the next look-up of the call then writes the state."""
         self._unclosed.add(call.id)
         self.records.finish(call.id, state, ended=self.now(), **about)
         self._unclosed.discard(call.id)

@@ -161,7 +161,7 @@ def real_picture(data: bytes) -> GeneratedImage:
     after EXIF rotation.
 
     The whole file is decoded; if that fails, for example because the file is truncated, raises
-    ProviderError. A picture that can be saved but not restored, such as an animation, is returned
+    ProviderError. A picture that Verax can save but not restore, such as an animation, is returned
     without decoded pixels.
     """
     from verax import image as images
@@ -188,8 +188,8 @@ def real_picture(data: bytes) -> GeneratedImage:
 
 
 def _reason(exc: Exception) -> str:
-    """Why a picture could not be read, in words. Pillow's own message for an unknown format
-    contains the address of a buffer in memory."""
+    """Why a picture could not be read, in words. For an unknown format, Pillow's message is not
+    used, since it contains a memory address."""
     unknown = isinstance(exc, UnidentifiedImageError)
     return "not a PNG, JPEG or WebP file" if unknown else str(exc)
 
@@ -238,7 +238,7 @@ def _pictures(
 
 
 def _raise_stated_error(data: Mapping[str, Any], body: bytes) -> None:
-    """Raise the error that an answer states, if any: some services send errors with HTTP status
+    """Raise the error that an answer states, if any. Some services send errors with the HTTP status
     200."""
     details = parse_error(json.dumps(data).encode() if data else body)
     if details.moderated:

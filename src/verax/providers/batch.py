@@ -59,6 +59,7 @@ class Batches:
         budget: the cost limit and the prices, which should have the discount for batches.
         retry_uncertain: whether to send requests again whose earlier call may have been billed.
         most_lines, most_bytes: most requests, and most bytes of all requests, in one batch.
+        sleep: waits the given number of seconds.
     """
 
     client: Client
@@ -82,8 +83,8 @@ class Batches:
     ) -> None:
         """Send the requests that have no stored answer, and wait until every batch has ended.
 
-        `report` is called with each open batch every `poll_s` seconds. If interrupted, run it
-        again. The answers are then in the journal, for the same requests without streaming.
+        `report` is called with each open batch every `poll_s` seconds. If it is interrupted,
+        call it again. At its end, the journal has the answers to the requests without streaming.
         """
         self.submit(requests)
         while open_batches := self.collect():
@@ -94,7 +95,7 @@ class Batches:
     def submit(self, requests: Sequence[Request]) -> list[Batch]:
         """Send the requests that have no stored answer. Returns the new batches.
 
-        Raises BudgetExceeded, before any upload, if together they may exceed the cost limit.
+        Raises BudgetExceeded, before any upload, if all together may exceed the cost limit.
         """
         self.client.require_key()
         self._resume()
@@ -128,7 +129,7 @@ class Batches:
     def _claim(
         self, endpoint: str, requests: Sequence[Request]
     ) -> list[tuple[Batch, list[Request]]]:
-        """[(a new batch, the requests that may be sent in it)], or [] if no request may be sent."""
+        """A list with one pair: a new batch, and the requests for it. [] if none may be sent."""
         batch = self.table.new(self.journal.answers.owner, endpoint, self.journal.answers.now())
         try:
             claimed = self.journal.claims.queue(
@@ -179,8 +180,9 @@ class Batches:
         return self.table.change(batch, status=str(record.get("status") or ""), service_id=name)
 
     def _search_created(self, batch: Batch, why: ProviderUncertain) -> Batch:
-        """The batch with its id, searched in the service's list since its creation got no clear
-        answer. Raises `why` if it is not listed; `submit` and `collect` then search again."""
+        """The batch with its id. It is searched in the service's list, since the service gave no
+        clear answer when it was created. Raises `why` if it is not listed; a later call of `submit`
+        or `collect` searches again."""
         try:
             record = self._find(batch)
         except ProviderError:
@@ -202,7 +204,7 @@ class Batches:
                 self._create(batch)
 
     def _is_mine(self, batch: Batch) -> bool:
-        """Whether this process owns the batch. It takes over a batch whose process has ended."""
+        """Whether this process owns the batch. If the owner has ended, it takes the batch over."""
         answers = self.journal.answers
         if batch.owner == answers.owner:
             return True
@@ -249,7 +251,7 @@ class Batches:
         return True
 
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
-        """Store the answer to a call, or its error, from `line`, its line in the result file."""
+        """Store the answer to a call, or its error, from `line`, the call's line in the results."""
         response = line.get("response") or {}
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
         status = status_of(response)
@@ -258,10 +260,8 @@ class Batches:
             return
         code = (line.get("error") or {}).get("code", "")
         if not status:  # the service did not begin the call; not billed
-            self.journal.answers.close_unanswered(
-                call,
-                ProviderBusy(f"the batch ended before this call ({code}); send the call again"),
-            )
+            why = ProviderBusy(f"the batch ended before this call ({code}); send the call again")
+            self.journal.answers.close_unanswered(call, why)
             return
         clean = self.client.transport.redacted
         where = self.client.gateway.name
@@ -271,7 +271,7 @@ class Batches:
 
     def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
         """Download a result file and yield its lines as JSON objects; none if `file_id` is None. A
-        line that is not JSON may hold a paid picture: it is stored in the folder `unread`."""
+        line that is not JSON may hold a paid picture, so the folder `unread` keeps this line."""
         if not file_id:
             return
         with tempfile.TemporaryDirectory(dir=self.journal.folder) as folder:
@@ -296,5 +296,5 @@ class Batches:
 
 
 def batches_of(desk: Desk) -> Batches:
-    """Batches that use the service, the journal, the budget and the retry setting of `desk`."""
+    """An object that sends batches with the service, journal, budget, retry setting of `desk`."""
     return Batches(desk.client, desk.journal, desk.budget, desk.retry_uncertain)

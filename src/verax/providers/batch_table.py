@@ -193,8 +193,9 @@ def status_of(response: Mapping[str, Any]) -> int:
 
 
 def unanswered(status: str, message: str) -> ProviderError:
-    """The error for a call that got no answer in a batch. `status` says how the batch ended;
-    `message` is the service's reason, or ""."""
+    """The error for a call that got no answer in a batch: ProviderUncertain if the batch is
+    "completed", since the call may have been billed, otherwise ProviderBusy. `status` says how the
+    batch ended; `message` is the service's reason, or ""."""
     if status == "completed":
         return ProviderUncertain(
             "the batch is complete but holds no answer to this call, which may have been billed"

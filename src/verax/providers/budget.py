@@ -57,7 +57,7 @@ class Tariff:
     """The prices of all models.
 
     Attributes:
-        known: name -> model.
+        known: name of a model -> the model, with its price.
         free: names of the services (gateways) that never send a bill.
         batch: whether calls go through the Batch API, with its discount.
     """
@@ -97,7 +97,7 @@ def _scaled(price: Price, share: float) -> Price:
 
 def load_tariff(*, changes: Path | None = None, batch: bool = False) -> Tariff:
     """The prices in the catalog. Catalog files in the user's folder `changes` add or replace
-    entries; `batch` takes off the discount of the Batch API."""
+    entries. If `batch` is True, the discount of the Batch API is taken off the prices."""
     free = {name for name, gateway in gateways(changes=changes).items() if gateway.free}
     return Tariff(models(changes=changes), frozenset(free), batch)
 
@@ -131,9 +131,9 @@ def estimate(request: Request, model: Model) -> Estimate:
     """The estimated cost of a request at the price of `model`.
 
     If the service chooses the quality or size ("auto"), the least and most cost are those of its
-    cheapest and most expensive choice. The expected cost is that of high quality and, in models
-    with free sizes, 1024x1024 pixels; otherwise that of the cheapest size. Raises InputError if the
-    price is known but the catalog has no token count for the quality or size.
+    cheapest and most expensive choice. The expected cost is then that of high quality and of
+    1024x1024 pixels, or of the cheapest size if the model has only certain sizes. Raises InputError
+    if the price is known but the catalog has no token count for the quality or size.
     """
     price = model.price
     if price is None or not any((price.text_in, price.image_in, price.image_out)):
@@ -230,8 +230,8 @@ def picture_size(data: bytes) -> tuple[int, int]:
             return picture.size
     except OSError as exc:
         raise InputError(
-            "expected every file in the request to be a picture, got one that cannot be read as "
-            "one; send PNG, JPEG or WebP files"
+            "expected every file in the request to be a picture, got one that cannot be read; "
+            "send PNG, JPEG or WebP files"
         ) from exc
 
 
@@ -242,7 +242,7 @@ class Pace:
 
     Threads that share a Pace share its limits. The delay avoids the HTTP status 429, with which
     services reject calls above their limits. `clock` returns a time in seconds that never goes
-    back; `sleep` waits so many seconds.
+    back; `sleep` waits the given number of seconds.
     """
 
     images_per_minute: int = 0

@@ -40,7 +40,7 @@ class Claims:
         records: the journal's table of calls.
         answers: the journal's stored answers.
         clock: returns the time in seconds since 1970.
-        sleep: waits so many seconds; used while another caller makes the same call.
+        sleep: waits the given number of seconds; used while another caller makes the same call.
     """
 
     records: Records
@@ -101,8 +101,8 @@ class Claims:
             names = ", ".join(sorted({request.model for request in claimed}))
             if claimed and not self._affordable(total(estimates), budget, names):
                 raise ProviderBusy(
-                    "the cost limit leaves no room while other calls of this run are in progress; "
-                    "try again when they have ended"
+                    "the other calls of this run that are in progress may use up the cost limit; "
+                    "nothing was sent; try again when they have ended"
                 )
             for request, estimate in zip(claimed, estimates, strict=True):
                 self._begin("batched", request, estimate, budget, owner)
@@ -158,8 +158,8 @@ class Claims:
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
-        """Whether the run's cost limit allows a call now. If False, wait: the limit may allow it
-        after the calls in progress have ended. Raises BudgetExceeded if waiting cannot help."""
+        """Whether the run's cost limit allows a call now. If not, it may do so when the calls in
+        progress have ended; raises BudgetExceeded if even then it cannot."""
         limit = budget.max_cost_usd
         if limit is None or math.isinf(limit):
             return True
@@ -180,7 +180,7 @@ class Claims:
         raise BudgetExceeded(
             f"this call may cost up to ${estimate.high_usd:.4f}, which could pass the limit of "
             f"${limit:.4f}: ${spent.billed_usd:.4f} were billed so far, and another "
-            f"${spent.possibly_usd:.4f} may have been. Nothing was sent. To go on, raise "
+            f"${spent.possibly_usd:.4f} may have been billed. Nothing was sent. To go on, raise "
             "--max-cost (in Python: max_cost_usd); answers already paid for are kept"
         )
 

@@ -31,8 +31,8 @@ _HEADERS = {"user-agent": f"verax/{__version__}", "accept-encoding": "gzip, defl
 def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> httpx2.Client:
     """An HTTP client for a service; with `local_only` it connects to this machine only.
 
-    `timeout_s` is how many seconds without a byte make a request fail. Raises SettingsError if a
-    proxy or certificates that an environment variable names cannot be used.
+    A request fails after `timeout_s` seconds without a byte from the service. Raises SettingsError
+    if a proxy or certificates that an environment variable names cannot be used.
     """
     timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
     if not local_only:
@@ -74,8 +74,8 @@ def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -
 
 
 def _faulty(url: httpx2.URL, exc: Exception) -> str:
-    """Which environment variable names a proxy or certificates that cannot be used, and what to do.
-    `exc` is the error that this caused. "" if no such variable is at fault."""
+    """A sentence that names the environment variable whose proxy or certificates cannot be used,
+    and says what to do; "" if no variable is at fault. `exc` is the error that occurred."""
     if isinstance(exc, OSError):
         if url.scheme == "http":
             return ""
@@ -115,7 +115,7 @@ LINK_DEADLINE_S = 180.0
 LINK_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # a link may begin to work shortly after the answer
 MOST_REDIRECTS = 5
 EXPIRED = (403, 410)  # the link has expired; a further attempt is useless
-AGAIN = "the answer is stored; try again, at no cost: verax journal fetch"
+AGAIN = "the answer is stored; to try again at no cost, run: verax journal fetch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +125,10 @@ class LinkOrigin:
     Attributes:
         service: the service's base URL.
         local_only: whether links may lead to this machine only.
-        keys: HTTP header with the service's key; sent only to scheme, host and port of `service`.
+        keys: HTTP header with the service's key, {} without a key. It is sent only to the scheme,
+            host and port of `service`.
         retries: how often a failed download is repeated at most.
-        sleep: waits so many seconds between attempts.
+        sleep: waits the given number of seconds between attempts.
     """
 
     service: httpx2.URL
@@ -138,8 +139,8 @@ class LinkOrigin:
 
 
 def fetch_link(link: str, origin: LinkOrigin) -> bytes:
-    """Download the bytes at a link. Raises ProviderError if that fails now, SettingsError if
-    `local_only` does not allow the link."""
+    """Download the bytes at a link in an answer. Raises ProviderError if the download fails,
+    SettingsError if `origin.local_only` does not allow the link."""
     url = _joined(link, origin.service)
     private = is_private(origin.service.host)
     with link_client(url, private=private, local_only=origin.local_only) as line:
@@ -172,7 +173,7 @@ def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
         url = httpx2.URL(f"{service}/").join(link)
     except (httpx2.InvalidURL, ValueError) as exc:
         raise ProviderError(
-            f"expected a valid link to a picture in the answer, got another text ({exc}); {AGAIN}"
+            f"expected a link to a picture in the answer, got text that is no URL ({exc}); {AGAIN}"
         ) from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ProviderError(

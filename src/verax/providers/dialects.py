@@ -144,13 +144,12 @@ Findings = dict[str, str]
 
 
 def probe_requests(model: str, rules: Sizes, prepare: Prepare) -> dict[str, EditRequest | None]:
-    """The two requests that test what a service obeys: "size" tests size and format, "mask" the
-    mask.
+    """The two requests of a probe, as a dict. "size" tests whether the service obeys the requested
+    size and format. "mask" tests whether it obeys a mask; it is None if masks are not accepted.
 
-    "mask" is None if masks cannot be sent to the service. `rules` are the sizes that the model
-    accepts; `prepare` is `Client.prepare`, which checks a request and returns it as it will be
-    sent, and notices. The requested size differs from that of the picture sent, to detect a service
-    that returns its input.
+    `rules` are the sizes that the model accepts. `prepare` (`Client.prepare`) returns a request as
+    it will be sent, and notices. The requested size differs from that of the picture sent, to
+    detect a service that returns its input.
     """
     target = rules.fixed[-1] if rules.fixed else (1280, 960)
     plain = EditRequest(model=model, prompt=PROMPT, quality="low", images=(_picture(1024, 1024),))
@@ -224,7 +223,7 @@ def _levels(data: bytes, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _picture(width: int, height: int) -> ImageFile:
-    """A PNG of smooth blue and green waves with little red, so that red paint is noticed."""
+    """A PNG of blue and green waves with little red, so that red paint changes it clearly."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     green = 120 + 60 * np.sin(x / 70)
     blue = 150 + 60 * np.cos(y / 90)

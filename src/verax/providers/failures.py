@@ -2,8 +2,8 @@
 
 The HTTP status says whether the service certainly did not start the call; otherwise the call may
 have been billed. Only a call that was not started is repeated (see docs/journal.md). An error body
-of the Images API is {"error": {"message", "type", "param", "code"}}. Relays put it into other
-objects or into strings, so the whole body is searched for codes.
+of the Images API is {"error": {"message", "type", "param", "code"}}. Services that pass calls on
+put it into other objects or into strings, so the whole body is searched for codes.
 """
 
 import json
@@ -70,7 +70,7 @@ class ErrorDetails:
 
     @property
     def sure_stage(self) -> str:
-        """`stage`; but a guessed "input" becomes "unknown", since refused input costs nothing."""
+        """`stage`; "unknown" instead of a guessed "input", which would count the call as free."""
         return self.stage if self.explicit or self.stage == "output" else "unknown"
 
 
@@ -109,7 +109,7 @@ def _details(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> 
 
 
 def _error(data: object) -> object:
-    """The innermost value under the keys "error" or "errors": the description of the error."""
+    """The description of the error: the innermost value under the keys "error" or "errors"."""
     for _ in range(4):
         if not isinstance(data, dict):
             break
@@ -122,7 +122,7 @@ def _error(data: object) -> object:
 
 
 def _codes(data: object, depth: int = 5) -> Iterator[str]:
-    """All error codes and types in `data`, parsed JSON whose strings may hold JSON; lower case."""
+    """The error codes and types, in lower case, in JSON and its strings, `depth` levels deep."""
     if depth == 0:
         return
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
@@ -164,7 +164,7 @@ def failure(
     clean: Callable[[str], str],
     paid: bool = True,
 ) -> ProviderError:
-    """The exception for an answer whose HTTP status is not 2xx. `where` names the service in its
+    """The exception for an answer whose HTTP status is not 2xx. `where` names the service in the
     message, `clean` removes keys from a text, and `paid` is False if the request is free."""
     details = parse_error(body)
     request_id = headers.get("x-request-id", "")
@@ -193,8 +193,9 @@ def failure(
 
 
 def may_repeat(status: int, headers: Mapping[str, str], body: bytes, *, paid: bool = True) -> bool:
-    """Whether to send a failed request again: a paid one after 425 or 429, unless credit or
-    moderation is the reason; a free one after 408, 409 and 5xx too. Headers may forbid it."""
+    """Whether to repeat a failed request: a paid one after 425 or 429, unless moderation or lack of
+    credit is the reason; a free one after 408, 409, 425, 429 and 5xx. The service's header
+    x-should-retry may forbid it."""
     if headers.get("x-should-retry", "").lower() == "false":
         return False
     if not paid:
@@ -233,9 +234,8 @@ def _table(value: object) -> Mapping[str, Any]:
 
 def _plain(body: bytes) -> str:
     """The text of a body that is not JSON, without HTML tags, at most 300 characters."""
-    text = re.sub(
-        r"<(script|style).*?</\1>|<[^>]*>", " ", body.decode("utf-8", "replace"), flags=re.S
-    )
+    text = body.decode("utf-8", "replace")
+    text = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S)
     return " ".join(text.split())[:300] or "no explanation"
 
 

@@ -51,7 +51,7 @@ class Client:
 
     Attributes:
         gateway, transport: the service's entry in the catalog, and the HTTP client.
-        known: name -> model, with the service's own shutdown dates.
+        known: name of a model -> the model, with the service's own shutdown date.
         limits: limits of one request, such as the most pictures.
         today: models with a shutdown date up to this day are not used.
         deployment: the name that the service has for the model, "" to use the catalog's name.
@@ -88,8 +88,8 @@ class Client:
         end = self.gateway.ends.get(model.name)
         if end is not None and self.today >= end:
             raise InputError(
-                f"{self.gateway.name} shut down the model {name} on {end}; choose another one "
-                "from: verax models"
+                f"{self.gateway.name} shut down the model {name} on {end}; choose another one; to "
+                "list the models, run: verax models"
             )
         return model
 
@@ -110,12 +110,13 @@ class Client:
             names = " or ".join(self.gateway.keys)
             raise SettingsError(
                 f"no key for {self.gateway.name} was found; set the variable {names}, or install "
-                f"verax[keyring] and store the key: keyring set verax {self.gateway.keys[0]}"
+                f"verax[keyring] and store the key with: keyring set verax {self.gateway.keys[0]}"
             )
 
     def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
-        """Send a request and return the answer, which `keep` stores first. Streaming is left out if
-        the service rejects it. The class of a ProviderError says if it may have been billed."""
+        """Send a request and return the answer, which `keep` stores first. If the service rejects
+        streaming, the request is sent again without it. Raises a ProviderError, whose class says
+        whether the call may have been billed."""
         self.require_key()
         try:
             return self._ask(request, keep)
@@ -147,9 +148,8 @@ class Client:
         files = {f.sha256: f for request in requests for _, f in request.files()}.values()
         words = sum(len(request.prompt) for request in requests)
         pictures = f"{len(files)} picture{'s' * (len(files) != 1)}, "
-        size = (
-            f"{sum(len(f.data) for f in files) / 1e6:.1f} MB, without metadata; " if files else ""
-        )
+        megabytes = sum(len(f.data) for f in files) / 1e6
+        size = f"{megabytes:.1f} MB, without metadata; " if files else ""
         plain = ", UNENCRYPTED," if self._unencrypted() else ""
         return (
             f"To{plain} {self.address} ({self.gateway.name}): "
@@ -183,7 +183,7 @@ class Client:
                 yield f"a probe on {probed.get('asked')} found that {what} was {verdict}"
 
     def _streamed(self, request: R, model: Model) -> R:
-        """The request, with streaming if `stream` is "always", or is "auto" and the call long."""
+        """The request, streamed if `self.stream` is "always", or is "auto" and the call long."""
         if request.stream or request.n > 1 or self.stream == "never":
             return request
         if self.stream == "auto" and not _is_long(request, model):

@@ -54,7 +54,7 @@ class Journal:
     Args:
         folder: is created if missing.
         clock: returns the time in seconds since 1970.
-        sleep: waits so many seconds.
+        sleep: waits the given number of seconds, while another process makes the same call.
     """
 
     def __init__(
@@ -124,8 +124,8 @@ class Journal:
     def answer_to(
         self, fingerprint: str, request: Request, fetch: Fetch | None = None
     ) -> ImagesAnswer | None:
-        """The stored answer to the request with this fingerprint, or None. `request` is compared
-        with the answer to find differences; it need not have its pictures."""
+        """The stored answer to the request with this fingerprint, or None. `request` is that
+        request, with or without its pictures; the answer gets a notice about each difference."""
         last = self.claims.newest(fingerprint)
         return self._read(last, request, fetch) if is_answered(last) and last else None
 

@@ -126,9 +126,9 @@ class Collector:
     """Parses an event stream while its chunks arrive.
 
     OpenAI's events are `image_generation.partial_image` and `image_generation.completed`, or the
-    same with `image_edit`. Relays use other names or nest the picture, so every event that is not a
-    preview and holds a picture counts as a finished picture. `preview` receives the number of each
-    preview and its base64.
+    same with `image_edit`. Other services use other names or nest the picture, so every event that
+    is not a preview and holds a picture counts as a finished picture. `preview` receives the number
+    of each preview and its base64.
     """
 
     def __init__(self, preview: Preview | None = None) -> None:
@@ -202,7 +202,7 @@ def _events(data: list[bytes]) -> list[dict[str, Any]]:
     """The JSON objects in the data lines of one event; other lines, such as [DONE], are skipped.
 
     The standard says that the lines together are one object. If they are not, each line is parsed
-    alone, since some relays leave out the blank line between events.
+    alone, since some services leave out the blank line between events.
     """
     joined = _object(b"\n".join(data))
     if joined is not None:
@@ -222,9 +222,9 @@ def _object(text: bytes) -> dict[str, Any] | None:
 def read_usage(usage: object) -> Usage | None:
     """The token counts in the field `usage` of an answer; None if they are unknown.
 
-    Every picture costs input and output tokens, so all counts are unknown if the count of either is
-    absent or zero. Tokens that are not listed as text tokens count as image tokens, and so do
-    tokens that appear in the total only.
+    Every picture costs input and output tokens, so the result is None if the number of input tokens
+    or of output tokens is absent or zero. Tokens that are not listed as text tokens count as image
+    tokens, and so do tokens that appear in the total only.
     """
     table = _table(usage)
     total_in, total_out = _count(table, "input_tokens"), _count(table, "output_tokens")

@@ -69,12 +69,13 @@ def _check_prompt(prompt: str, limits: ModelLimits) -> None:
 
 
 def _check_route(request: Request, gateway: Gateway) -> None:
+    name = gateway.name
     if request.kind == "edit" and not gateway.edit:
-        raise InputError(f"{gateway.name} cannot edit pictures; choose another service: --gateway")
+        raise InputError(f"{name} cannot edit pictures; choose another service with --gateway")
     for ending in gateway.refused_models:
         if request.model.endswith(ending):
             raise InputError(
-                f"{gateway.name} runs {request.model} as a chat, in which size, mask and n have no "
+                f"{name} runs {request.model} as a chat, in which size, mask and n have no "
                 f"effect; choose the model {request.model.removesuffix(ending)}"
             )
 
@@ -123,14 +124,14 @@ def _check_numbers(request: Request, limits: ModelLimits) -> None:
     _in_range("partial_images", request.partial_images, 0, limits.partial_images)
     _in_range("output_compression", request.output_compression, 0, 100)
     if request.partial_images is not None and not request.stream:
-        raise InputError("partial_images: only streamed answers have previews; set stream as well")
+        raise InputError("partial_images: only streamed answers have previews; set stream to true")
     if request.stream and request.n > 1:
         raise InputError(f"n: a streamed answer has one picture, got n = {request.n}; set n = 1")
 
 
 def _in_range(name: str, value: int | None, low: int, high: int) -> None:
     if value is not None and not low <= value <= high:
-        raise InputError(f"{name}: expected {low}..{high}, got {value}")
+        raise InputError(f"{name}: expected a number from {low} to {high}, got {value}; change it")
 
 
 def _check_size(request: Request, model: Model) -> None:
@@ -144,19 +145,21 @@ def _check_size(request: Request, model: Model) -> None:
 
 
 def _check_format(request: Request) -> None:
-    if request.output_format in ("gif", "svg"):
-        raise InputError(f"output_format: expected png, jpeg or webp, got {request.output_format}")
-    if request.output_compression is not None and request.output_format not in ("jpeg", "webp"):
+    form = request.output_format
+    if form in ("gif", "svg"):
+        raise InputError(f"output_format: expected png, jpeg or webp, got {form}; change it")
+    if request.output_compression is not None and form not in ("jpeg", "webp"):
         raise InputError(
             "output_compression: only jpeg and webp have it; set output_format to jpeg or webp"
         )
-    if request.background == "transparent" and request.output_format == "jpeg":
+    if request.background == "transparent" and form == "jpeg":
         raise InputError("background: jpeg has no transparency; set output_format to png or webp")
 
 
 def _check_pictures(request: EditRequest, gateway: Gateway, limits: ModelLimits) -> None:
-    if not 1 <= len(request.images) <= limits.images:
-        raise InputError(f"images: expected 1..{limits.images} pictures, got {len(request.images)}")
+    count = len(request.images)
+    if not 1 <= count <= limits.images:
+        raise InputError(f"expected 1 to {limits.images} pictures, got {count}; add or remove some")
     sizes = [_check_picture(image, gateway, limits) for image in request.images]
     if request.mask and request.markup:
         raise InputError("expected either a mask or a markup, got both; leave out one of them")
@@ -194,7 +197,7 @@ def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) ->
     if picture.size != size:
         raise SizeMismatchError(
             f"{name} has {picture.width}x{picture.height} pixels, but the first picture has "
-            f"{size[0]}x{size[1]}; both must have the same size"
+            f"{size[0]}x{size[1]}; give both the same size"
         )
     if len(file.data) >= limits.mask_bytes:
         raise InputError(
@@ -240,8 +243,8 @@ def text_size(sizes: Sizes, *, size: str = "", aspect: str = "") -> str | None:
     if why:
         near = nearest(sizes, parse_size(size))
         raise InputError(
-            f"size: the model does not accept {size}: {why}; the nearest size that it accepts is "
-            f"{near[0]}x{near[1]}"
+            f"size: the model does not accept {size}: {why}; choose another size; the nearest size "
+            f"that it accepts is {near[0]}x{near[1]}"
         )
     return size
 
@@ -250,7 +253,7 @@ def parse_aspect(text: str) -> float:
     """Width divided by height, from a text such as "16:9". Raises InputError for other text."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)[:/](\d+(?:\.\d+)?)", text)
     if not match or not (float(match[1]) > 0 and float(match[2]) > 0):
-        raise InputError(f"aspect: expected WIDTH:HEIGHT such as 16:9, got {text!r}")
+        raise InputError(f"aspect: expected WIDTH:HEIGHT such as 16:9, got {text!r}; correct it")
     return float(match[1]) / float(match[2])
 
 

@@ -48,7 +48,7 @@ class HttpReply:
 
     Attributes:
         headers: the HTTP headers, with names in lower case.
-        retries: how many attempts to send the request failed before.
+        retries: how many earlier attempts to send the request failed.
     """
 
     body: bytes = field(repr=False)
@@ -65,9 +65,9 @@ class Transport:
         auth: how the key is sent: "bearer" (header `authorization: Bearer KEY`) or "api-key"
             (header `api-key: KEY`).
         local_only: whether to connect to this machine only.
-        timeout_s: how many seconds without a byte from the service make a request fail.
+        timeout_s: after this many seconds without a byte from the service, a request fails.
         retries: how often a failed request is repeated at most.
-        sleep: waits so many seconds between attempts.
+        sleep: waits the given number of seconds between attempts.
         random: makes these waits differ a little.
     """
 
@@ -102,8 +102,8 @@ class Transport:
         self._http.close()
 
     def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> HttpReply:
-        """Send a POST request; `hear` receives the chunks of a successful answer. `paid` is False
-        for requests that cost nothing.
+        """Send the POST request `wire`; `hear` receives the chunks of a successful answer. `paid`
+        is False for requests that cost nothing.
 
         Raises ProviderRejected or ProviderBusy if the service did not start the request,
         ProviderRefused if moderation refused it, and ProviderUncertain if it may have been billed.
@@ -275,13 +275,14 @@ class Transport:
             why = f"{type(exc).__name__}: {self.redacted(str(exc))}".rstrip(": ")
             if paid:
                 raise ProviderUncertain(
-                    f"{where}: no complete answer arrived ({why}); the call may have been billed"
+                    f"{where}: no complete answer arrived ({why}); the call may have been billed; "
+                    "before you repeat it, check the calls in your account at the service"
                 ) from None
-            raise ProviderError(f"{where}: {why}") from None
+            raise ProviderError(f"{where}: no complete answer arrived ({why}); try again") from None
 
 
 def _without(words: bytes, key: bytes) -> bytes:
-    """The text `words`, with every part replaced that equals a part of the key of eight or more
-    characters."""
+    """The text `words`, in which every piece of the key with eight or more characters is
+    replaced."""
     text = words.decode("utf-8", "surrogateescape")
     return without_parts(text, key.decode()).encode("utf-8", "surrogateescape")
