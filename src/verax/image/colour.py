@@ -112,7 +112,7 @@ def _tags(icc: bytes) -> dict[bytes, bytes]:
 def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
     """Convert (H, W, C) values of a colour model, in the profile `icc`, to an sRGB picture.
 
-    Without a profile, grey and RGB count as sRGB, and CMYK is multiplied: (1 - ink) * (1 - black).
+    Without a profile, grey and RGB count as sRGB, and CMYK becomes (1 - CMY) * (1 - K).
     """
     if icc is not None and not _is_srgb(icc, model):
         return _transform(values, icc, model, _srgb(), "rgb")

@@ -71,7 +71,7 @@ class Photo:
         metadata: ICC profile, EXIF, XMP, IPTC, texts and resolution.
         name: file name for messages, "" for an array.
         lost: what the file holds and is not kept, in words, such as "a gain map (HDR)".
-        stored: the samples in the file's own colours; None for sRGB, or if multiplied by alpha.
+        stored: the samples in the file's own colours; None if these are sRGB or premultiplied.
         sha256: hash of the file's bytes; without a file, of the array's shape and bytes.
     """
 

@@ -227,7 +227,8 @@ def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayo
 def _blank(
     block: bytearray, discarded: tags.Directory, retained: tags.Directory, *more: tuple[int, int]
 ) -> None:
-    """Overwrite the directory `discarded`, its values, and `more` (start, end) with zeros.
+    """Overwrite the directory `discarded`, its values, and the bytes from start to end of each
+    of `more` (start, end) with zeros.
 
     The block's header and the directory `retained` stay unchanged, even if the discarded directory
     is damaged and points at them.

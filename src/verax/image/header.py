@@ -194,7 +194,7 @@ def _upright(width: int, height: int, exif: PillowImage.Exif) -> tuple[int, int]
 
 
 def _png_exif(file: BinaryIO, _: str) -> PillowImage.Exif:
-    """The EXIF of a PNG. Pillow would have to decode the pixels to find EXIF behind them."""
+    """The EXIF of a PNG, found even behind the pixels, which Pillow would have to decode first."""
     exif, position = PillowImage.Exif(), 8
     while len(head := _at(file, position, 8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -211,7 +211,7 @@ def _at(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _tiff_size(file: BinaryIO, _: str) -> tuple[int, int]:
-    """(width, height) of a TIFF's full-size page when upright; Pillow cannot select that page."""
+    """(width, height), upright, of a TIFF's full-size page, which Pillow cannot select."""
     from verax.image.tiff import HEIGHT, WIDTH, main_page
 
     page = main_page(file.read())[1]

@@ -93,19 +93,19 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
 
 
 def _is_complete(layout: Segments) -> bool:
-    """Whether the scans cover all coefficients; True without check if not Huffman-coded."""
+    """Whether the file has all its scans; True without any check if it is not Huffman-coded."""
     kind, complete = _coverage(layout)
     return complete or kind not in HUFFMAN
 
 
 def _may_end_early(layout: Segments) -> bool:
-    """Whether the headers of all scans are there, so that only the last scan's data can be cut."""
+    """Whether all scans have begun, so only the last can be cut; False if not Huffman-coded."""
     kind, complete = _coverage(layout)
     return complete and kind in HUFFMAN
 
 
 def _coverage(layout: Segments) -> tuple[int, bool]:
-    """The frame's marker (0: none), and whether the scans cover every bit of every coefficient."""
+    """The marker of the frame (0: no frame), and whether there are scans for all coefficients."""
     frame = next(((m, b) for m, b in layout.segments if m in (*HUFFMAN, 0xC9, 0xCA)), None)
     if frame is None or len(frame[1]) < 6:
         return 0, False

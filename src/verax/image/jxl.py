@@ -39,7 +39,7 @@ class JxlHeader:
 
     `primaries` and `transfer` are H.273 codes, both 2 if `profile`, that is, if an ICC profile or
     chromaticities are used. `extra`: types of the channels other than colour (0: alpha).
-    `transfer_end`: bits between signature and end of the transfer code; 0 without such a code.
+    `transfer_end`: bits from the signature to the end of the transfer code; 0 if there is none.
     """
 
     width: int
@@ -91,7 +91,6 @@ def header_of(codestream: bytes) -> JxlHeader:
     bits.flag()  # XYB
     primaries, transfer, profile, transfer_end = _colour(bits)
     size = (height, width) if turned else (width, height)
-    associated = any(kind == ALPHA and joined for kind, joined in channels)
     return JxlHeader(
         *size,
         bits=depth,
@@ -102,7 +101,7 @@ def header_of(codestream: bytes) -> JxlHeader:
         transfer_end=transfer_end,
         profile=profile,
         extra=tuple(kind for kind, _ in channels),
-        premultiplied=associated,
+        premultiplied=any(kind == ALPHA and joined for kind, joined in channels),
     )
 
 
@@ -165,8 +164,9 @@ def _channel(bits: Bits) -> tuple[int, bool]:
 
 
 def _colour(bits: Bits) -> tuple[int, int, bool, int]:
-    """Read the colour fields; returns H.273 primaries and transfer, whether a profile or
-    chromaticities replace them (both are then 2), and the bits read so far (0: no transfer)."""
+    """Read the colour fields. Returns the H.273 codes of primaries and transfer; whether a profile
+    or chromaticities are used instead (both codes are then 2); and the position in bits where the
+    transfer code ends, or 0 if the header has none."""
     if bits.flag():
         return 1, 13, False, 0
     by_profile, space = bits.flag(), bits.choose(ENUM)
@@ -270,7 +270,7 @@ def size_of(head: bytes) -> tuple[int, int]:
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """Encode levels (H, W, C), linear if `metadata.icc` is set, else sRGB, as lossless JPEG XL."""
+    """Encode levels (H, W, C), linear light if `metadata.icc` is set, else sRGB, without loss."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
@@ -288,7 +288,7 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
 def _labelled_srgb(codestream: bytes) -> bytes:
     """Replace "linear light" by "sRGB" in the header of a codestream; returns the new codestream.
 
-    The encoder writes "linear light" for all 16-bit pictures. A code minus 2 is stored in 4 bits.
+    The encoder writes "linear light" for all 16-bit pictures.
     """
     header = header_of(codestream)
     if header.transfer != LINEAR:
@@ -296,5 +296,5 @@ def _labelled_srgb(codestream: bytes) -> bytes:
     size = 2 + (header.transfer_end + 7) // 8
     head = int.from_bytes(codestream[2:size], "little")
     start = header.transfer_end - 4
-    head = head & ~(15 << start) | (SRGB - 2) << start
+    head = head & ~(15 << start) | (SRGB - 2) << start  # stored is the code minus 2, in 4 bits
     return codestream[:2] + head.to_bytes(size - 2, "little") + codestream[size:]

@@ -228,10 +228,10 @@ def _residual(grey: Array, repeats: Repeats) -> float:
 
 
 def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
-    """Fourier spectrum (length // 2 + 1,) of the horizontal gradient of `rows`, averaged over them.
+    """Fourier spectrum (length // 2 + 1,) of the horizontal gradient of the plane `rows` (N, W).
 
-    `length` is that of the transform. At the frequency of perfectly repeated pixels the amplitude
-    is 1.
+    The gradient's absolute values are averaged over the rows and padded to `length`. Perfectly
+    repeated pixels give an amplitude of 1 at their frequency.
     """
     gradient = np.abs(np.diff(rows, axis=1)).mean(0, dtype=np.float64)
     gradient *= np.hanning(len(gradient))
@@ -252,7 +252,8 @@ def _former(
 ) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
     """The small picture before its pixels were repeated, with a margin of one pixel on each side.
 
-    Also returns where each column (x) and each row (y) of `picture` lies in the small picture.
+    Also returns the x (W,) of each column and the y (H,) of each row of `picture`, in px of the
+    small picture.
     """
     period, inner = repeats.period, max(1, int(0.6 * repeats.period))
     sides = picture.shape[1::-1]

@@ -125,7 +125,7 @@ def _as_text(tag: int, raw: bytes) -> str:
 def _decimals(gps: "tuple[int, int, bytes] | tags.Tree", order: str) -> list[str]:
     """Latitudes and longitudes of a GPS directory as texts in decimal degrees, without signs.
 
-    `order` is the byte order, "<" or ">".
+    `gps` is the directory as `tags.tree` reads it; `order` is the byte order, "<" or ">".
     """
     degrees = []
     for tag in (2, 4, 20, 22):
@@ -158,7 +158,7 @@ def _iim(block: bytes) -> tuple[bytes | None, list[str]]:
 
 
 def _digits(texts: list[str]) -> set[bytes]:
-    """The decimal numbers in texts, cut to four decimals to find copies of another precision."""
+    """The decimal numbers in texts, cut to four decimals so that more exact copies match, too."""
     numbers = re.findall(r"\d{1,3}\.\d{4,}", " ".join(texts))
     return {number[: number.index(".") + 5].encode() for number in numbers}
 

@@ -143,43 +143,37 @@ def chain(block: bytearray, layout: TagLayout) -> list[Directory]:
 
 
 def tree(
-    block: Block, offset: int, layout: TagLayout, *, only: Collection[int] | None = None
+    block: Block, offset: int, layout: TagLayout, *, only: Collection[int] = (), depth: int = 0
 ) -> Tree:
-    """Read the directory at `offset` and, nested in it, its EXIF, GPS and interoperability ones.
+    """Read the directory at `offset`, and in it the EXIF, GPS and interoperability directories.
 
-    Returns (field type, count, raw value) by tag, and the same for a nested directory. `only`: the
-    tags to be read of the outer directory. Field types of BigTIFF are left out.
+    Returns by tag (field type, count, raw value); for a tag that points at a directory, its tags in
+    the same form. `only`: the tags to be read of the outer directory; if empty, all. `depth`: how
+    many directories enclose this one, at most two. Field types of BigTIFF are left out.
     """
-    return _tree(block, offset, layout, only, depth=0)
-
-
-def _tree(
-    block: Block, offset: int, layout: TagLayout, only: Collection[int] | None, depth: int
-) -> Tree:
-    tree: dict[int, tuple[int, int, bytes] | Tree] = {}
+    tags: dict[int, tuple[int, int, bytes] | Tree] = {}
     for tag, entry in directory(block, offset, layout).entries.items():
-        if only is not None and tag not in only:
+        if only and tag not in only:
             continue
         if tag in CHILDREN:
             child = numbers(block, entry, layout)
             if child and depth < 2:
-                tree[tag] = _tree(block, child[0], layout, None, depth + 1)
+                tags[tag] = tree(block, child[0], layout, depth=depth + 1)
         elif entry.kind in WIDTH and entry.kind <= 13:
             value = bytes(block[entry.start : entry.start + entry.size])
-            tree[tag] = (entry.kind, entry.count, value)
-    return tree
+            tags[tag] = (entry.kind, entry.count, value)
+    return tags
 
 
 def serialise(tags: Tree, *, order: str, base: int) -> bytes:
-    """The bytes of a TIFF directory, its values and nested directories, to be put at `base`."""
+    """The bytes of a TIFF directory, its values and nested directories, to be stored at `base`."""
     end = base + 2 + 12 * len(tags) + 4
     entries, values = b"", b""
     for tag, value in sorted(tags.items()):
         if isinstance(value, Mapping):
             kind, count = LONG, 1
-            child = serialise(value, order=order, base=end + len(values))
             field = struct.pack(f"{order}I", end + len(values))
-            values += child
+            values += serialise(value, order=order, base=end + len(values))
         else:
             kind, count, raw = value
             field = raw.ljust(4, b"\0")
@@ -210,7 +204,7 @@ def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, f
 
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
-    """The IPTC IIM in a Photoshop block (None: none), and whether other contents are lost."""
+    """The IPTC IIM in a Photoshop block (or None), and whether it holds more, which is lost."""
     iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:
@@ -243,7 +237,9 @@ def records(iim: bytes) -> list[Record]:
     sets, position = [], 0
     while position < len(iim) and iim[position : position + 1] == b"\x1c":
         if position + 5 > len(iim):
-            raise ValueError(f"expected a whole IPTC data set at byte {position}, got a part of it")
+            raise ValueError(
+                f"expected a whole IPTC data set at byte {position}, got a part; get another copy"
+            )
         record, number, size = struct.unpack_from(">BBH", iim, position + 1)
         position += 5
         if size & 0x8000:  # the length of the length
@@ -251,11 +247,15 @@ def records(iim: bytes) -> list[Record]:
             size = int.from_bytes(iim[position : position + extended])
             position += extended
         if position + size > len(iim):
-            raise ValueError(f"expected {size} bytes of IPTC data at byte {position}, got fewer")
+            raise ValueError(
+                f"expected {size} bytes of IPTC at byte {position}, got fewer; get another copy"
+            )
         sets.append((record, number, iim[position : position + size]))
         position += size
     if iim[position:].strip(b"\0"):
-        raise ValueError(f"expected an IPTC data set or the end at byte {position}, got other data")
+        raise ValueError(
+            f"expected an IPTC data set at byte {position}, got other data; get another copy"
+        )
     return sets
 
 
@@ -270,7 +270,8 @@ def iim_of(sets: list[Record]) -> bytes:
 
 
 def upright(iim: bytes, turn: int) -> bytes | None:
-    """IPTC IIM without previews for a picture turned by orientation `turn`; None if damaged."""
+    """Update IPTC IIM for a picture turned by EXIF orientation `turn`: previews are removed, and a
+    quarter turn swaps "portrait" and "landscape". None if it is damaged or nothing is left."""
     try:
         sets = records(iim)
     except (ValueError, struct.error):
@@ -289,8 +290,7 @@ def without_places(iim: bytes, is_a_place: Callable[[str], bool]) -> tuple[bytes
 
     `is_a_place` says whether a text names a place; some data sets always do.
     """
-    sets: list[Record] = []
-    removals: list[str] = []
+    sets, removals = list[Record](), list[str]()
     for record, number, body in records(iim):
         text = body.decode("utf-8", "replace")
         if (record, number) in PLACES or is_a_place(text):

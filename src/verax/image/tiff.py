@@ -288,7 +288,7 @@ def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
 
 
 def _with_tags(plain: bytes, described: Mapping[int, Any]) -> bytes:
-    """The TIFF file `plain` with a new directory at its end, of its old tags and of `described`."""
+    """The TIFF file `plain` and behind it a new directory of its old tags and those `described`."""
     layout = tags.layout_of(plain)
     merged = {**tags.tree(plain, layout.first, layout), **described}
     base = len(plain) + len(plain) % 2

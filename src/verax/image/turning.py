@@ -52,7 +52,11 @@ def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
 
 
 def turned(packet: bytes, turn: int, size: Size) -> bytes:
-    """The XMP packet after a picture of `size` (width, height) was turned by orientation `turn`."""
+    """Update an XMP packet for a picture that was turned by the EXIF orientation `turn`.
+
+    Regions and subject areas are turned, the orientation is set to 1, and after a quarter turn
+    widths and heights are swapped. `size` is (width, height) in px before turning.
+    """
     document = xmp.parse(packet)
     if document is None:
         return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", packet)
@@ -86,7 +90,10 @@ def _turn_struct(element: Element, turn: int, size: Size) -> None:
 
 
 def _turn_area(fields: Fields, turn: int, size: Size) -> None:
-    """Turn the area of an MWG region in place; it is in px or in fractions of the sides."""
+    """Turn the area of an MWG region in place; it is in px or in fractions of the sides.
+
+    `size` is (width, height) of the picture in px before turning.
+    """
     unit = _get(fields["unit"]) if "unit" in fields else "normalized"
     whole = size if unit.startswith("pixel") else (1.0, 1.0)
     centre = _numbers(f"{_get(fields['x'])} {_get(fields['y'])}")
@@ -101,8 +108,8 @@ def _turn_area(fields: Fields, turn: int, size: Size) -> None:
 def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
     """Turn an IPTC region boundary in place: a rectangle, a circle, or one vertex of a polygon.
 
-    `size` is (width, height) of the picture in px before turning, and `whole` the same in the unit
-    of the boundary, so (1, 1) for relative coordinates.
+    `size` is (width, height) of the picture in px before turning. `whole` is the same if the
+    boundary is in px, and (1, 1) if it is in fractions of the sides.
     """
     names = ("rbX", "rbY", "rbW", "rbH")
     values = _numbers(" ".join(_get(fields[name]) for name in names if name in fields))
@@ -142,8 +149,8 @@ def _turn_subject(element: Element, turn: int, size: Size) -> None:
 def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]:
     """Turn a rectangle [left, top, width, height]; returns it in the same form.
 
-    `turn` is an EXIF orientation. `whole` is (width, height) of the picture before turning, in the
-    rectangle's unit.
+    `turn` is an EXIF orientation. `whole` is (width, height) of the picture before turning if the
+    rectangle is in px, and (1, 1) if it is in fractions of the sides.
     """
     x, y, w, h = rectangle
     cx, cy = MOVES[turn](x + w / 2, y + h / 2, *whole)
@@ -152,7 +159,10 @@ def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]
 
 
 def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
-    """The XMP packet for a picture resized from `old` to `new` (width, height)."""
+    """Update an XMP packet for a picture that was resized from `old` to `new` (width, height).
+
+    Sizes in px are changed. Subject areas are removed, since they are in px of the old picture.
+    """
     document = xmp.parse(packet)
     if document is None:
         return packet

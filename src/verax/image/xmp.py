@@ -117,7 +117,7 @@ def attribute_values(element: Element) -> list[str]:
 
 
 def announces(space: str, name: str, _: str) -> bool:
-    """Whether a property, by namespace and name, describes a part of the file that is not kept."""
+    """Whether a property, by namespace and name, is about a gain map, depth map, video or sound."""
     return bool(ANNOUNCING.search(name)) or space.startswith(ANNOUNCING_SPACES)
 
 
@@ -220,7 +220,7 @@ def split(packet: bytes, most: int) -> tuple[bytes, bytes, str] | None:
 
 
 def _properties(document: Document) -> Iterator[tuple[int, Element, minidom.Attr | Element]]:
-    """Yield each top-level property: its size in bytes, its rdf:Description and its node."""
+    """Yield each top-level property: size in bytes, its rdf:Description and the property itself."""
     for owner in descriptions(document):
         for child in owner.childNodes:
             if isinstance(child, Element):

@@ -91,7 +91,7 @@ def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.floa
 
 
 def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
-    """Give the restoration of a print in one tint (such as sepia) the tint of its prior, or grey.
+    """Give the restoration of a print in one tint (such as sepia) the tint or grey of its prior.
 
     Returns None if the photo is not in one tint or the prior is in colour. All pixels get the
     prior's tint, including border and stains. The luma of `restored` is kept.
@@ -222,8 +222,9 @@ def without_rim(weight: Plane, radius: int) -> Plane:
 def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
     """How well the prior (luma `p`) shows the structure of the photo (luma `y`), from 0 to 1.
 
-    Returns two planes (H, W): for windows of `radius` px, and for windows five times as wide. Flat
-    places get a small value; beside an outline a smaller window is used, without the outline.
+    Returns two planes (H, W): for windows of `radius` px, and for windows five times as wide. In
+    flat places the least value of three window sizes counts, so that they get a small value even
+    beside an outline that both pictures show.
     """
     alike, _ = likeness(y, p, radius)
     near, inside = likeness(y, p, max(2, radius // 2))
@@ -236,8 +237,9 @@ def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
 
 
 def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Plane, Plane]:
-    """Correlation (H, W) of two lumas in windows of `radius` px, mapped linearly from 0.25..0.6 to
-    0..1; flat places count as correlated by `plain`. Also the variance (H, W) of `y` in them."""
+    """How well two lumas correlate in windows of `radius` px: (H, W), 0 below a correlation of
+    0.25, 1 above 0.6, linear in between. For windows that are flat in both lumas the correlation is
+    taken to be `plain`. Also returns the variance (H, W) of `y` in the windows."""
     side = (2 * radius + 1, 2 * radius + 1)
     my, mp = cv2.blur(y, side), cv2.blur(p, side)
     vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))

@@ -44,7 +44,7 @@ class Side:
     Attributes:
         share: share of the side's length that lies on an edge.
         sharp: sharpness of the edge, 0 to 1; low for the edge of a shadow.
-        before, after: whether the edge goes on beyond the side's start, or end; a print's does not.
+        before, after: whether the edge goes on past the side's start, or end, unlike a print's.
     """
 
     share: float
@@ -110,7 +110,7 @@ def area_of(ring: Corners) -> float:
 
 def best_outline(small: Image) -> Corners | None:
     """The corners of the most likely print in a reduced copy of the shot; None if there is none."""
-    slopes = gradients(cv2.GaussianBlur(small, (0, 0), 1.2))
+    gradient = gradients(cv2.GaussianBlur(small, (0, 0), 1.2))
     lines = straight_lines(small)
     level = [line for line in lines if abs(line[1]) >= abs(line[0])][:LINES]
     upright = [line for line in lines if abs(line[1]) < abs(line[0])][:LINES]
@@ -140,7 +140,7 @@ def best_outline(small: Image) -> Corners | None:
             )
             for start, end, name in zip(around, around[NEXT], names, strict=True):
                 if name not in sides:
-                    sides[name] = coverage(start, end, slopes)
+                    sides[name] = coverage(start, end, gradient)
                 if sides[name].share < COVERED:
                     break
             else:
@@ -150,9 +150,9 @@ def best_outline(small: Image) -> Corners | None:
     return best
 
 
-def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
-    """Sort corners clockwise from top left; None if too small, large or slanted for a print."""
-    ring = in_order(around)
+def ring_of(corners: Corners, shape: tuple[int, ...]) -> Corners | None:
+    """Corners clockwise from top left; None if too small, large or slanted in a shot of `shape`."""
+    ring = in_order(corners)
     least, most = (share * shape[0] * shape[1] for share in AREA)
     if not is_outline(ring, least=least) or area_of(ring) > most:
         return None
@@ -168,7 +168,7 @@ def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
 
 
 def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
-    """Score of an outline, higher for large ones on sharp edges; 0 if edges go on past corners."""
+    """Score of an outline, high if large and on sharp edges; 0 if edges go on past its corners."""
     shares = [side.share for side in sides]
     mean = float(np.mean(shares))
     through = sum(
@@ -181,15 +181,15 @@ def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
 
 
 def coverage(
-    start: NDArray[np.float64], end: NDArray[np.float64], slopes: NDArray[np.float32]
+    start: NDArray[np.float64], end: NDArray[np.float64], gradient: NDArray[np.float32]
 ) -> Side:
-    """Measure how much of the side between two corners lies on an edge; `slopes`: the gradients."""
-    inside = across(start, end, (0.02, 0.98), slopes)
+    """Measure how much of one side lies on an edge; `gradient` (2, H, W, 3) is along x and y."""
+    inside = across(start, end, (0.02, 0.98), gradient)
     share = float((inside > EDGE).mean())
     if share < COVERED:
         return Side(share, 0.0, False, False)
     level = max(EDGE, 0.4 * float(np.median(inside)))
-    before, after = (across(start, end, part, slopes) for part in ((-0.14, -0.03), (1.03, 1.14)))
+    before, after = (across(start, end, part, gradient) for part in ((-0.14, -0.03), (1.03, 1.14)))
     goes_on = [len(part) > 5 and float((part > level).mean()) > ON for part in (before, after)]
     return Side(share, min(1.0, float(np.median(inside)) / SHARP), *goes_on)
 
@@ -198,22 +198,22 @@ def across(
     start: NDArray[np.float64],
     end: NDArray[np.float64],
     part: tuple[float, float],
-    slopes: NDArray[np.float32],
+    gradient: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """Strength (N,) of the gradient across the side from `start` to `end`, at N points along a part
-    of it: `part` is (0, 1) for the whole side, (1, 1.1) for a tenth of its length beyond `end`."""
+    """Strength (N,) of the picture's `gradient` (2, H, W, 3) across the side from `start` to `end`,
+    at N points of a part of it: (0, 1) is the whole side, (1, 1.1) a tenth of it beyond `end`."""
     length = float(np.hypot(*(end - start)))
     along = (end - start) / max(length, 1e-6)
     normal = np.array([-along[1], along[0]])
     count = max(8, int(length * (part[1] - part[0]) / 2))
     places = start + np.linspace(*part, count)[:, None] * (end - start)
-    height, width = slopes.shape[1:3]
+    height, width = gradient.shape[1:3]
     inside = ((places > 1) & (places < np.array([width, height]) - 2)).all(1)
     places = places[inside]
     strongest = np.zeros(len(places))
     for offset in (-1.0, 0.0, 1.0):
         x, y = np.rint(places + offset * normal).astype(int).T
-        step = slopes[0, y, x] * normal[0] + slopes[1, y, x] * normal[1]
+        step = gradient[0, y, x] * normal[0] + gradient[1, y, x] * normal[1]
         strongest = np.maximum(strongest, np.abs(step).max(-1))
     return strongest
 

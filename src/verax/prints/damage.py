@@ -68,9 +68,9 @@ SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How clear structure is that only one of two pictures has: (H, W), certain above 1.
+    """How clearly each of two pictures has structure that the other lacks; above 1 it is certain.
 
-    `photo` is for structure only in the photo, `prior` for structure only in the prior.
+    `photo` (H, W) is for structure only in the photo, `prior` (H, W) for that only in the prior.
     """
 
     photo: Plane
@@ -103,7 +103,7 @@ def find_damage(
         valid: (H, W) share of each pixel that the prior covers.
         known: the photo is known to be a damaged print, so a single damaged piece is enough.
         colour: the photo is in colour, so more evidence is required.
-        faces: returns (H, W), 1 in faces and else 0; in faces more evidence is required.
+        faces: function that returns (H, W), 1 in faces, where more evidence is required, else 0.
     """
     scale = max(photo.shape[:2]) / MOST
     if scale > 1:
@@ -141,8 +141,8 @@ def find_damage(
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
     """Find the wear of a print, such as creases and stains, that its registered prior lacks.
 
-    `valid` (H, W) is the share of each pixel that the prior covers. `faces` returns (H, W), 1 in
-    faces, where more evidence is required.
+    `valid` (H, W) is the share of each pixel that the prior covers. The function `faces` returns
+    (H, W), 1 in faces, where more evidence is required, else 0.
     """
     inside = valid > 0.99
     lit = relight(photo, prior, inside)
@@ -200,8 +200,8 @@ def compare_small(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Li
 
 
 def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
-    """The responses (H, W) to structure that only one of two pictures under the same light has: the
-    largest responses over three octaves, and 0 outside the mask `inside` (H, W)."""
+    """How clearly photo and prior, under the same light, each have structure that the other lacks:
+    (H, W), the largest response of three octaves, and 0 outside the mask `inside` (H, W)."""
     own, its = (
         cv2.transform(np.clip(v, 0, 1).astype(np.float32), OPPONENT) for v in (photo, prior)
     )
@@ -223,8 +223,8 @@ def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
 
 
 def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
-    """For each of two pictures, the local energy (h, w) of its finest octave that no local linear
-    map of the other, shifted by up to a pixel, explains. It is summed over the channels."""
+    """For each of two pictures, the local energy (h, w) of its finest detail that the other lacks,
+    even if it is shifted by up to a pixel and scaled locally. Summed over the channels."""
     a, b = (cv2.GaussianBlur(v, (0, 0), 1) - cv2.GaussianBlur(v, (0, 0), 2) for v in (own, its))
     mine, others = (cv2.blur(v * v, WINDOW) for v in (a, b))
     shared, both, either = np.zeros_like(a), np.empty_like(a), np.empty_like(a)
@@ -283,8 +283,8 @@ def worn_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
 
 
 def difference(photo: Image, prior: Image, shift: int) -> Plane:
-    """Distance (H, W) of the photo's values from the range of the prior's values within `shift` px,
-    in the channel where it is largest."""
+    """How far (H, W) the photo's values lie outside the range of the prior's values within `shift`
+    px, as the maximum over the channels."""
     if shift == 0:
         return largest(cv2.absdiff(photo, prior))
     around = np.ones((2 * shift + 1,) * 2, np.uint8)

@@ -122,7 +122,7 @@ def with_alpha_of(photo: Photo, size: Size) -> Photo:
 
 
 def finer_by(registration: Registration | None) -> float:
-    """How many px of the prior there are per px of the photo; 1 if not placed "exactly" on it."""
+    """The px of the prior per px of the photo along a side; 1 if it could not be placed exactly."""
     if registration is None or registration.placed != "exactly":
         return 1.0
     return 1 / float(np.sqrt(abs(np.linalg.det(registration.matrix[:2, :2]))))
@@ -187,7 +187,7 @@ def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def step_towards(own: Plane, its: Plane) -> NDArray[np.float32]:
-    """By how many px (H, W, 2) the sampling points in `its` should move to match `own` better."""
+    """By how many px (H, W, 2) to move the points where `its` is sampled, so that it fits `own`."""
     own, its = (v - local_mean(v) for v in (own, its))
     its = its * np.sqrt((local_mean(own * own) + CALM) / (local_mean(its * its) + CALM))
     x, y = (cv2.Sobel(its, -1, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
@@ -203,7 +203,7 @@ def local_mean(plane: Plane) -> Plane:
 
 
 def share_of(detail: Image, plain: Image, sigma: float) -> Plane:
-    """The share (H, W) of `detail` in the structure of `plain` + `detail`, near each pixel."""
+    """Share (H, W) of `detail` in the structure of `plain` + `detail`, in windows of `sigma` px."""
     flat = cv2.GaussianBlur(grey(plain), (0, 0), sigma)
     added, there = (
         np.sqrt(cv2.GaussianBlur(v * v, (0, 0), sigma)) for v in (grey(detail), grey(plain) - flat)
@@ -291,7 +291,7 @@ def cubic(x: Matrix) -> Matrix:
 def on_finer_grid(
     matrix: Matrix, field: NDArray[np.float32] | None, photo: Size, size: Size
 ) -> tuple[Matrix, NDArray[np.float32] | None]:
-    """Convert a registration's matrix and field from a photo of size `photo` to one of `size`."""
+    """Adapt a registration's matrix and field of shifts from a photo of size `photo` to `size`."""
     across, down = size[0] / photo[0], size[1] / photo[1]
     finer = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1.0]])
     if field is None:

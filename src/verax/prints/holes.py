@@ -97,7 +97,7 @@ class Flaws:
     border: float = 0.0
 
     def record(self) -> dict[str, float]:
-        """The three numbers and the share of border as a JSON object."""
+        """The numbers of patches, lines and specks, and the share of border, as a JSON object."""
         counts = {"patches": self.patches, "lines": self.lines, "specks": self.specks}
         return {**counts, "border": round(self.border, 4)}
 
@@ -192,7 +192,7 @@ def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
 
 def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArray[np.float32]:
     """Fit a quadratic map (10, 3) from the prior's colours to the photo's by weighted least squares
-    and regularised towards the identity. `terms` (10, H * W): the prior's 1, r, g, b, products."""
+    regularised towards the identity. `terms` (10, H * W): 1, r, g, b of the prior, products."""
     weighted = terms * weight.ravel()
     ridge = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(weight.sum())
     right = weighted @ (photo.reshape(-1, 3) - terms[1:4].T)
@@ -258,8 +258,8 @@ def membrane(values: Image, known: Mask) -> Image:
 
 
 def relax(values: Image, weight: Plane) -> Image:
-    """Interpolate `values` harmonically to the pixels of zero `weight`. The result at half size,
-    enlarged, is the start of a few relaxation steps."""
+    """Interpolate `values` harmonically to the pixels of zero `weight`: first at half size, then
+    from the enlarged result by a few relaxation steps."""
     height, width = weight.shape
     unknown = (weight == 0)[..., None]
     if not unknown.any():

@@ -217,7 +217,7 @@ def with_lines(
 
 
 def stroke_response(plane: Plane) -> Plane:
-    """For each pixel, the largest absolute mean of the plane along straight strokes through it."""
+    """For each pixel, the largest absolute mean of the plane along a 31 px long line through it."""
     half = STROKE // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     best = np.zeros(plane.shape, np.float32)
