@@ -59,9 +59,10 @@ class AlignOptions:
 
 
 def align(pair: EditPair, *, folder: Path, options: AlignOptions) -> dict[str, Any]:
-    """Align one pair and write its cropped pictures below `folder`; returns its row of the table.
+    """Align one pair and write its cropped pictures below `folder`.
 
-    If a picture cannot be read, the row has the verdict "unreadable" and the reason.
+    Returns its row of the table, by column name. If a picture cannot be read, the row has the
+    verdict "unreadable" and the reason.
     """
     cv2.setNumThreads(1)  # workers share the cores between pairs
     row: dict[str, Any] = {
@@ -122,7 +123,7 @@ def _aligned(
 
 
 def figures(registration: Registration) -> dict[str, Any]:
-    """The numbers of a registration, as columns of a row, rounded to be equal on every machine."""
+    """The numbers of a registration by column name, rounded to be equal on every machine."""
     return {
         "score": round(registration.score, 4),
         "p_value": float(f"{registration.p_value:.3g}"),

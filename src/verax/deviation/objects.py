@@ -179,8 +179,8 @@ def _displaced(array: Map, shift: tuple[int, int]) -> Map:
 
 
 def _coarse(regions: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map]:
-    """The changed pixels on a grid 3 times as coarse: their x and y (N, 2), and their Lab colours
-    (N, 3) in the photo and in the prior."""
+    """The pixels of the mask `changed` on a grid 3 times as coarse: x and y (N, 2), and their Lab
+    colours (N, 3) in the photo and in the prior."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     there = resize(changed.astype(np.float32), size) > 0.5
     y, x = np.nonzero(there)

@@ -49,7 +49,7 @@ class Entry:
 
     Attributes:
         value: None if the number cannot be measured on these pictures.
-        unit: "px", "deg", "share" (0 to 1), "ratio", "count" ...
+        unit: "px", "deg", "share" (0 to 1), "ratio", "count", "EV", "ΔE00" or "levels of 255".
         low, high: ends of the 95 % interval; None if no interval is known.
         confidence: in [0, 1], in most entries the share of the photo that could be used.
         note: why the number cannot be measured; empty if it can.

@@ -245,8 +245,8 @@ def gradients(lab: Map) -> Map:
 def in_the_light_of(photo: Map, prior: Map, overlap: NDArray[np.bool_]) -> Map:
     """(h, w, 3) the photo's Lab colours, matched to the colours of the prior.
 
-    One polynomial is fitted for the whole picture, then a correction that varies with place and
-    lightness. Both are fitted repeatedly, with less weight for outliers such as changed objects.
+    One polynomial is fitted to all pixels in `overlap`, then a correction that varies with place
+    and lightness. Both are fitted repeatedly; outliers such as changed objects weigh less.
     """
     lightness = photo[..., :1] / 50 - 1
     chroma = photo[..., 1:] / 50
