@@ -86,7 +86,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(data, tmp_path
     content["net"]["head.bias"][:] = float("nan")
     torch.save(content, tmp_path / "checkpoint.pt")
 
-    with pytest.raises(RunError, match=r"the loss is nan at step 2.*last checkpoint is in"):
+    with pytest.raises(RunError, match=r"the loss is nan at step 2.*last checkpoint in"):
         train(toy.recipe(data, steps=4), tmp_path)
 
     assert load_checkpoint(tmp_path / "checkpoint.pt")[1]["step"] == 2
@@ -150,11 +150,11 @@ def test_a_recipe_comes_back_from_toml(tmp_path):
     [
         ("steps = ", "expected a TOML recipe"),
         ("stepz = 3", "unknown setting 'stepz'; use one of batch"),
-        ('data = ["x"]', "expected steps or minutes"),
+        ('data = ["x"]', "expected either steps or minutes"),
         ("steps = 3", "name at least one folder"),
         ('data = ["x"]\nsteps = 3\ncrop = 100', "crop: expected a multiple of 8, got 100"),
         ('data = ["x"]\nsteps = 3\n[mix]\nhase = 1', r"mix: unknown \['hase'\]"),
-        ('data = ["x"]\nsteps = 3\nrate = 0', "rate: expected above 0"),
+        ('data = ["x"]\nsteps = 3\nrate = 0', "rate: expected a number above 0, got 0"),
         ('data = ["x"]\nsteps = 3\nnetwork = "big"', "network: expected"),
     ],
 )

@@ -1,13 +1,12 @@
 """Content Credentials (C2PA): read them from a picture, and sign a restoration with them.
 
-Reading uses no network: a manifest that is stored elsewhere is reported, not fetched. A valid
-signature proves that the file was not changed after signing; who signed it is not checked against a
-trust list.
+Reading uses no network; a manifest that is stored elsewhere is not fetched. A valid signature shows
+that the file was not changed after signing; who signed it is not checked against a trust list.
 
-Signing uses the user's own certificate and follows C2PA 2.2 and 2.4: the manifest names the photo
+Signing uses the user's own certificate and follows C2PA 2.2 and 2.4. The manifest names the photo
 as parent (`c2pa.opened`) and the prior as component (`c2pa.placed`), and says whether a trained
-model was used (`c2pa.edited`). Manifests of photo and prior are kept inside. No thumbnails, time
-stamp service or network. The module `statement` is for restorations that are not signed.
+model was used (`c2pa.edited`). It includes the manifests of photo and prior, but no thumbnails and
+no time stamp. The module `statement` is for restorations that are not signed.
 """
 
 import io
@@ -28,7 +27,8 @@ SignatureState = Literal["absent", "valid", "trusted", "invalid", "unreadable", 
 # start of a C2PA manifest store, the same bytes in every file format (C2PA 2.2, A.3)
 MARK = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"
 CARRIERS = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp", "tiff", "avif", "heif")}
-_REMOTE = (b"dcterms:provenance",)  # XMP property with the address of a manifest stored elsewhere
+_REMOTE = b"dcterms:provenance"  # XMP property with the address of a manifest stored elsewhere
+FAILED = "signing failed ({}); the file is not signed; check the certificate and the private key"
 SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "builder": {"thumbnail": {"enabled": False}},
@@ -40,9 +40,9 @@ class Action:
     """One step in the making of a picture, as its manifest states it.
 
     Attributes:
-        name: name of the action, such as "c2pa.created" or "c2pa.edited".
-        source: last part of its digital source type, such as "trainedAlgorithmicMedia"; "" if none.
-        agent: the software that performed the action; "" if not stated.
+        name: name of the step in C2PA, such as "c2pa.created" or "c2pa.edited".
+        source: its IPTC digital source type, such as "trainedAlgorithmicMedia"; "" if not stated.
+        agent: the software that did this step; "" if not stated.
     """
 
     name: str
@@ -52,7 +52,8 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """A picture used to make another: its relationship is such as "parentOf" or "componentOf"."""
+    """A picture that was used to make another one. `relationship` is its role there: "parentOf",
+    "componentOf" or another word of C2PA; `has_manifest`: whether it had a C2PA manifest itself."""
 
     title: str
     relationship: str
@@ -64,12 +65,13 @@ class Provenance:
     """What the C2PA manifest of a file says.
 
     Attributes:
-        state: "absent" (no manifest); "valid" (unchanged since signing); "trusted" (signer known,
-            too); "invalid" (changed after signing); "unreadable"; or "unread" (there is a manifest,
-            but the package that reads it is not installed).
+        state: "absent" (no manifest); "valid" (unchanged since signing); "trusted" (valid, and its
+            signer is known); "invalid" (changed after signing, or failed another check);
+            "unreadable"; "unread" (the package that reads manifests is not installed).
         generator: the software that wrote the manifest, with its version.
         issuer, signer, signed_at: from certificate and time stamp; "" if not stated.
-        problems: codes of failed checks, or why the manifest could not be read.
+        actions, ingredients: the steps in which, and the pictures from which, it was made.
+        problems: C2PA's codes of failed checks, or why the manifest could not be read.
     """
 
     state: SignatureState
@@ -83,24 +85,23 @@ class Provenance:
 
 
 def has_manifest(data: bytes) -> bool:
-    """Whether a C2PA manifest is embedded in the bytes of a file; needs no extra package."""
+    """Whether a C2PA manifest is embedded in a file with these bytes. Needs no extra package."""
     return MARK in data
 
 
 def names_remote_manifest(data: bytes) -> bool:
     """Whether the XMP in the bytes of a file names a C2PA manifest that is stored elsewhere."""
-    return any(mark in data for mark in _REMOTE)
+    return _REMOTE in data
 
 
 def source_in_xmp(data: bytes) -> str:
-    """The IPTC digital source type in a file's XMP, such as "digitalCapture"; "" if there is none.
-    XMP is not signed, so it proves nothing."""
+    """The IPTC digital source type in a file's XMP (unsigned), such as "digitalCapture", or ""."""
     match = re.search(rb"DigitalSourceType(?:\s*=\s*[\"']|>\s*)([^\"'<>\s]{1,200})", data)
     return match[1].decode("ascii", "replace").rpartition("/")[2] if match else ""
 
 
 def read(data: bytes) -> Provenance:
-    """Read the C2PA manifest in a file's bytes; a broken one raises nothing, see `state`."""
+    """Read the C2PA manifest in a file's bytes. If this fails, `state` of the result says why."""
     if not has_manifest(data):
         return Provenance("absent")
     try:
@@ -118,7 +119,7 @@ def read(data: bytes) -> Provenance:
 
 
 def media_type(data: bytes) -> str:
-    """The media type of a picture file's bytes; "" for formats that cannot carry a manifest."""
+    """The media type of a file's bytes, such as "image/png"; "" if it cannot carry a manifest."""
     return CARRIERS.get(format_of_bytes(data), "")
 
 
@@ -168,7 +169,8 @@ DESCRIPTION = "restored with tone or texture of a generated picture, registered 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Certificate chain (signer's first) and private key, both PEM; C2PA name of the algorithm."""
+    """What is needed to sign: the certificate chain (PEM, the signer's first), the private key
+    (PEM), and the signature algorithm in C2PA's notation, such as "es256"."""
 
     certificates: bytes
     key: bytes = field(repr=False)
@@ -177,17 +179,18 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A picture file from which a restoration was made, photo or prior: its bytes and its name."""
+    """The photo or prior from which a restoration was made: the file's bytes and its name."""
 
     data: bytes = field(repr=False)
     name: str
 
 
 def load_credentials(certificate: Path, key: Path, *, now: datetime | None = None) -> Credentials:
-    """Read and check the user's certificate and private key (PEM files). `now`: for tests.
+    """Read and check the user's certificate and private key (PEM files).
 
-    Raises SettingsError if they cannot be read, do not belong together, are not valid at this time,
-    or if the key needs a passphrase; MissingExtraError if the extra "c2pa" is not installed.
+    `now` is the time at which the certificate must be valid; None: the current time. Raises
+    SettingsError if the files cannot be read, do not belong together, if the certificate is not
+    valid or the key needs a passphrase; MissingExtraError without the extra "c2pa".
     """
     try:
         from cryptography import x509
@@ -203,10 +206,12 @@ def load_credentials(certificate: Path, key: Path, *, now: datetime | None = Non
     except (ValueError, TypeError) as exc:
         raise SettingsError(
             f"expected a certificate chain (PEM) in {certificate} and a private key (PEM, without "
-            f"passphrase) in {key}, got other content in one of them ({type(exc).__name__})"
+            f"passphrase) in {key}, got other content ({type(exc).__name__}); name other files"
         ) from None
     if private.public_key() != leaf.public_key():
-        raise SettingsError(f"{key}: expected the private key of {certificate}, got another key")
+        raise SettingsError(
+            f"{key}: expected the private key of {certificate}, got another key; name that file"
+        )
     moment = now or datetime.now(UTC)
     if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
         first, last = leaf.not_valid_before_utc.date(), leaf.not_valid_after_utc.date()
@@ -224,16 +229,18 @@ def _algorithm(key: Any) -> str:  # noqa: ANN401  # many kinds of private key
     sizes = {256: "es256", 384: "es384", 521: "es512"}
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size in sizes:
         return sizes[key.curve.key_size]
-    raise SettingsError(f"expected a P-256/384/521, RSA or Ed25519 key, got {type(key).__name__}")
+    raise SettingsError(
+        f"expected a P-256/384/521, RSA or Ed25519 private key, got {type(key).__name__}; use one"
+    )
 
 
 def sign(
     restoration: bytes, photo: SourceFile, prior: SourceFile | None, credentials: Credentials
 ) -> bytes:
-    """The bytes of a restoration's file with a signed manifest added; pixels, metadata unchanged.
+    """Add a signed C2PA manifest to a restoration's file, given and returned as bytes.
 
-    Raises MissingExtraError without the extra "c2pa", InputError for a format that cannot carry a
-    manifest, OutputError if signing fails.
+    Pixels and metadata do not change. Raises MissingExtraError without the extra "c2pa", InputError
+    for a format that cannot carry a manifest, OutputError if signing fails.
     """
     try:
         import c2pa
@@ -242,7 +249,7 @@ def sign(
     kind = media_type(restoration)
     if not kind:
         raise InputError(
-            "signing: expected a PNG, JPEG, WebP, TIFF, AVIF or HEIF file, got another format"
+            "signing: expected a PNG, JPEG, WebP, TIFF, AVIF or HEIF file; use one of these formats"
         )
     info = c2pa.C2paSignerInfo(
         alg=credentials.algorithm.encode(),
@@ -262,12 +269,10 @@ def sign(
                 _add(builder, prior, "componentOf", "prior")
             builder.sign(signer, kind, io.BytesIO(restoration), signed)
     except c2pa.C2paError as exc:
-        raise OutputError(
-            f"signing failed ({exc}); the file stays unsigned; check the certificate and key"
-        ) from exc
+        raise OutputError(FAILED.format(exc)) from exc
     check = read(signed.getvalue())
     if check.state not in ("valid", "trusted"):
-        raise OutputError(f"signing failed, {check.state} signature: {', '.join(check.problems)}")
+        raise OutputError(FAILED.format(", ".join((check.state, *check.problems))))
     return signed.getvalue()
 
 
@@ -277,21 +282,17 @@ def _add(builder: Any, source: SourceFile, relationship: str, label: str) -> Non
 
 
 def manifest(prior: SourceFile | None) -> dict[str, Any]:
-    """The C2PA manifest of a restoration, as the JSON object that the package c2pa expects."""
+    """The C2PA manifest of a restoration, as the dictionary that the package c2pa expects."""
     agent = {"name": "Verax", "version": __version__}
-    actions: list[dict[str, Any]] = [
-        {"action": "c2pa.opened", "parameters": {"ingredientIds": ["photo"]}}
-    ]
-    if prior is not None:
-        actions.append({"action": "c2pa.placed", "parameters": {"ingredientIds": ["prior"]}})
-    actions.append(
-        {
-            "action": "c2pa.edited",
-            "digitalSourceType": WITH_PRIOR if prior else WITHOUT_PRIOR,
-            "softwareAgent": agent,
-            "description": DESCRIPTION if prior else "restored on this machine",
-        }
-    )
+    opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["photo"]}}
+    placed = {"action": "c2pa.placed", "parameters": {"ingredientIds": ["prior"]}}
+    edited = {
+        "action": "c2pa.edited",
+        "digitalSourceType": WITH_PRIOR if prior else WITHOUT_PRIOR,
+        "softwareAgent": agent,
+        "description": DESCRIPTION if prior else "restored on this machine",
+    }
+    actions = [opened, placed, edited] if prior else [opened, edited]
     data = {"actions": actions, "allActionsIncluded": True}
     return {
         "claim_generator_info": [{**agent, "specVersion": "2.4"}],

@@ -1,7 +1,8 @@
 """State how an unsigned restoration was made: in its XMP, and in a JSON file beside it.
 
-A statement is not signed, so it proves nothing, and says so. It keeps what would otherwise be lost:
-that photo or prior carried Content Credentials, who issued them, and hashes of the original files.
+The JSON file, called the statement, is not signed, so it proves nothing, and says so. It keeps what
+would otherwise be lost: that photo or prior carried Content Credentials, who issued them, and
+hashes of the original files.
 """
 
 import hashlib
@@ -42,9 +43,9 @@ _EMPTY = (
 
 
 def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
-    """A warning if saving a copy of a file loses Content Credentials; None if there are none.
+    """A warning that a result made from this file lacks the file's Content Credentials.
 
-    `data`: the file's bytes; `name`: the file's name in the warning.
+    None if the file has none. `data` holds the file's bytes; `name` is its name in the warning.
     """
     if has_manifest(data):
         manifest = read(data)
@@ -63,10 +64,11 @@ def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
 
 
 def mark_xmp(photo: Photo, *, prior: bool, system: str = "") -> Photo:
-    """The photo with XMP that states how the restoration, written with this metadata, was made.
+    """A copy of the photo whose XMP says how the restoration was made.
 
-    Sets the IPTC digital source type and, with a prior, the AI system that made the prior
-    (`system`). XMP that cannot be parsed is left as it is.
+    The restoration will be written with this metadata. The XMP gets the IPTC digital source type, a
+    sentence and, if a `prior` was used, the name of the AI system that made it, `system`. If the
+    photo's XMP cannot be parsed, the photo is returned unchanged.
     """
     properties = {
         "Iptc4xmpExt:DigitalSourceType": WITH_PRIOR if prior else WITHOUT_PRIOR,
@@ -86,12 +88,14 @@ def seal(
     *,
     credentials: Credentials | None = None,
 ) -> tuple[str, ...]:
-    """Sign the restoration in file `path`, or write a statement beside it.
+    """Sign the restoration in the file `path`, or write a statement (JSON) beside it.
 
-    Without `credentials`, a statement is written only if photo or prior carried Content
-    Credentials, which the restoration lacks; otherwise its XMP (see `mark_xmp`) is enough. Returns
-    warnings about credentials that were lost. Raises what `sign` raises, and OutputError if a file
-    cannot be written; the restoration's file stays intact.
+    With `credentials`, the file is signed. Without, a statement is written if photo or prior had
+    Content Credentials, since the restoration has none; if they had none either, nothing is
+    written. Returns a warning for each source whose Content Credentials the restoration lacks.
+
+    Raises MissingExtraError without the extra "c2pa", InputError for a format that cannot carry
+    Content Credentials, OutputError if signing or writing fails. Then the restoration is unchanged.
     """
     beside = beside_path(path)
     if credentials is not None:
@@ -109,7 +113,10 @@ def seal(
 
 
 def beside_path(path: Path) -> Path:
-    """The path of the statement beside a restoration; a too long name is replaced by its hash."""
+    """The path of the statement beside the restoration `path`: its name plus ".provenance.json".
+
+    If that name would be too long for a file, the restoration's name is replaced by its hash.
+    """
     name = path.name + BESIDE
     if len(os.fsencode(name)) > MOST_NAME:
         name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + BESIDE
@@ -117,7 +124,10 @@ def beside_path(path: Path) -> Path:
 
 
 def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -> dict[str, Any]:
-    """The statement on a restoration, given its file's bytes, as a JSON object."""
+    """The statement on how a restoration was made, as a dictionary to write as JSON.
+
+    `restoration` holds the bytes of the restoration's file; `prior` is None if none was used.
+    """
     return {
         "version": 1,
         "made_by": f"Verax {__version__}",
@@ -131,9 +141,10 @@ def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -
 
 
 def read_statement(path: Path) -> tuple[dict[str, Any] | None, bool]:
-    """The statement beside a restoration's file, and whether the file is unchanged since.
+    """Read the statement beside the restoration `path`.
 
-    (None, False) without a statement. Raises InputError if the statement cannot be read.
+    Returns the statement, and whether the restoration's file is unchanged since it was written;
+    (None, False) if there is no statement. Raises InputError if it cannot be read.
     """
     file = beside_path(path)
     try:
@@ -159,12 +170,14 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise OutputError(
-            f"{path}: the restoration cannot be read again ({exc.strerror}); it is not signed"
+            f"{path}: the restoration cannot be read again ({exc.strerror}); it is not signed; "
+            "check the file and restore the photo again"
         ) from exc
 
 
 def _with_properties(xmp: bytes, properties: dict[str, str]) -> bytes | None:
-    """The XMP with these properties set; None if the XMP cannot be parsed."""
+    """A copy of `xmp` with these properties (qualified name -> value) set; None if it cannot be
+    parsed."""
     if b"<!" in xmp.replace(b"<!--", b""):  # no DTD, no entities
         return None
     try:

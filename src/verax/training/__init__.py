@@ -1,7 +1,7 @@
-"""Training of the networks. Here: recipes.
+"""Training of the networks that restore photos. This module defines recipes.
 
-A recipe is every setting of one training run as a frozen value. Some have names; others are read
-from TOML files.
+A recipe holds all settings of one training run and cannot be changed. Verax comes with the recipes
+"cpu" and "gpu"; others are read from TOML files.
 """
 
 import tomllib
@@ -18,9 +18,9 @@ Network = Literal["tone", "detail"]
 
 NETWORKS = ("tone", "detail")
 
-# The mixes follow what each network is for: the tone network corrects haze and darkness; noise and
-# rain hide structure and have a network each, since one for both removed texture as well. All see
-# undegraded photos, which must not change.
+# How often each kind of sample is drawn depends on what a network is for: the tone network corrects
+# haze and darkness; noise and rain hide structure and have a network each, since one for both
+# removed texture as well. All networks also see undegraded photos, which must not change.
 TONE_MIX = {
     "clean": 0.15, "haze": 0.36, "real:haze": 0.11, "lowlight": 0.13, "real:lowlight": 0.01,
     "underwater": 0.05, "real:noise": 0.10, "noise": 0.02, "rain": 0.03, "real:rain": 0.01,
@@ -36,35 +36,39 @@ RAIN_MIX = {"clean": 0.06, "rain": 0.72, "real:rain": 0.14, "snow": 0.04, "noise
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecipe:
-    """One training run.
+    """All settings of one training run.
 
     Attributes:
-        network: "tone" (whole photos as thumbnails) or "detail" (crops).
-        data: folders of photos.
-        start: checkpoint whose averaged weights the run begins with; "" starts from random weights.
-        mix: weight per kind of sample: "clean", a task, or "real:task" for real pairs.
-        steps: length of the run in steps; 0: `minutes` is used.
-        minutes: length of the run in minutes; the cosine schedule follows it.
-        crop: side of a detail crop, or short side of a thumbnail, in px.
+        network: "tone" (corrects light and colour; trained on thumbnails of whole photos) or
+            "detail" (corrects noise, rain and the like; trained on crops).
+        data: folders of photos without degradation, or of pairs listed in a manifest.csv.
+        start: checkpoint or exported .onnx file whose weights the run begins with; "" for random
+            weights.
+        mix: how often each kind of sample is drawn: "clean" (no degradation), a task such as "haze"
+            (simulated), or "real:haze" (real pairs). The numbers are relative.
+        steps: length of the run in steps; 0 to use minutes.
+        minutes: length of the run in minutes; 0 to use steps.
+        crop: side of a crop, or short side of the smallest thumbnail, in px.
         batch: samples per step and device.
-        shape: size of the network: pixel-unshuffle factor, channels per scale, blocks per scale
-            and side, blocks in the middle, and whether blocks normalise.
-        seed: of the initial weights and of every sample.
-        rate: peak learning rate of AdamW.
-        warmup: steps until the rate is reached.
-        weight_decay: of AdamW.
-        ema: decay of the averaged weights, which are the result.
-        distance: the main loss, "charbonnier" or "decibels" (PSNR of each picture).
-        enough: PSNR in dB above which "decibels" hardly decreases.
-        severity, frequency, structure: weights of the other losses.
-        bf16: compute in bfloat16 where it is safe.
-        compile: compile the network with torch; slow to start, faster to run.
+        shape: size of the network, a U-Net: factor of the pixel unshuffle, channels at each scale,
+            blocks at each scale, blocks at the coarsest scale, whether blocks normalise.
+        seed: random seed of the initial weights and of every sample.
+        rate: highest learning rate of AdamW, which then falls as a cosine.
+        warmup: number of steps in which the learning rate rises to its highest value.
+        weight_decay: weight decay of AdamW.
+        ema: decay of the moving average of the weights, which is the result of the run.
+        distance: main loss, "charbonnier" (a smooth L1 distance) or "decibels" (negative PSNR).
+        enough: PSNR in dB above which the loss "decibels" hardly decreases.
+        severity, frequency, structure: weights of three more losses, for the estimated severity of
+            degradations, differences of the Fourier spectrum, and invented structure.
+        bf16: whether to compute in bfloat16 where it is safe.
+        compile: whether to compile the network with torch; slower to start, faster to run.
         devices: how many GPUs train together, 0 for all of them.
-        workers: data-loading processes; 0 loads in the training process.
-        threads: CPU threads of each process.
+        workers: number of processes that make samples; 0 makes them in the training process.
+        threads: CPU threads of each training process.
         save_minutes: minutes between two checkpoints.
-        validate_every: steps between two validations on held-out photos.
-        validation: number of validation samples.
+        validate_every: steps between two validations.
+        validation: number of samples, from rows "val" of manifest.csv, to validate on.
     """
 
     network: Network = "detail"
@@ -113,7 +117,7 @@ _LARGE = Shape(widths=(40, 80, 144))  # two of this size and the others stay und
 
 
 def _on_gpus(recipe: TrainingRecipe) -> TrainingRecipe:
-    """The recipe with large batches for all GPUs of a machine."""
+    """The recipe with larger crops and batches, to train on all GPUs of a machine."""
     return replace(recipe, crop=192, batch=64, workers=14, devices=0)
 
 
@@ -139,30 +143,41 @@ RECIPES: dict[str, dict[str, TrainingRecipe]] = {
 
 
 def named(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
-    """The training runs of a named recipe in the order to run them: output file -> recipe.
+    """The training runs of the recipe `name` ("cpu" or "gpu"), in the order to run them.
 
-    `data`: the folders to train on.
+    Returns the settings of each run, by the name of the network that it trains, such as "rain".
+    `data` names the folders of photos to train on.
     """
     runs = choose(RECIPES, name, kind="recipe")
     return {file: replace(recipe, data=data) for file, recipe in runs.items()}
 
 
 def read(path: Path, data: tuple[str, ...] = ()) -> TrainingRecipe:
-    """A recipe from a TOML file with the keys of `TrainingRecipe`; `data` replaces its folders."""
+    """Read a recipe from a TOML file whose keys are the fields of `TrainingRecipe`.
+
+    `data`, if not empty, replaces the folders of photos that the file names.
+    """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SettingsError(f"{path}: expected a TOML recipe: {exc}") from exc
+        raise SettingsError(
+            f"{path}: expected a TOML recipe, got {exc}; "
+            "`verax train --recipe cpu --network tone --show` prints one"
+        ) from exc
     return from_dict(table | ({"data": data} if data else {}), name=str(path))
 
 
 def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> TrainingRecipe:
-    """The recipe from a table of its settings, checked. `name` is that of its file, for errors."""
+    """Make a recipe from its settings (name -> value) and check it.
+
+    A setting that is missing has the default for the recipe's network. `name` is the file's name
+    for messages. Raises SettingsError for an unknown or wrong setting.
+    """
     known = {f.name for f in fields(TrainingRecipe)}
     for key in table:
         if key not in known:
             raise SettingsError(
-                f"{name}: unknown setting {key!r}; use one of {', '.join(sorted(known))}"
+                f"{name}: got an unknown setting {key!r}; use one of {', '.join(sorted(known))}"
             )
     start = _TONE if table.get("network") == "tone" else TrainingRecipe()
     values = dict(table)
@@ -174,27 +189,37 @@ def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> TrainingReci
             values["data"] = tuple(values["data"])
         return check(replace(start, **values), name=name)
     except (TypeError, KeyError) as exc:
-        raise SettingsError(f"{name}: {exc}") from exc
+        raise SettingsError(
+            f"{name}: a setting has a wrong type or form ({exc}); "
+            "`verax train --recipe cpu --network tone --show` prints correct ones"
+        ) from exc
 
 
 def check(recipe: TrainingRecipe, *, name: str = "recipe") -> TrainingRecipe:
-    """The recipe itself if it is valid; raises SettingsError otherwise."""
+    """Return the recipe unchanged if its settings are valid; otherwise raise SettingsError.
+
+    `name` is the name of the recipe's file for the message.
+    """
     known = {"clean", *TASKS, *(f"real:{task}" for task in TASKS)}
     rule = recipe.shape.multiple * (6 if recipe.network == "tone" else 1)
     unknown = sorted(set(recipe.mix) - known)
     problems = {
-        f"network: expected one of {', '.join(NETWORKS)}": recipe.network not in NETWORKS,
-        "distance: expected 'charbonnier' or 'decibels'": (
+        f"network: expected 'tone' or 'detail', got {recipe.network!r}": (
+            recipe.network not in NETWORKS
+        ),
+        f"distance: expected 'charbonnier' or 'decibels', got {recipe.distance!r}": (
             recipe.distance not in ("charbonnier", "decibels")
         ),
-        "data: name at least one folder of photos": not recipe.data,
-        "expected steps or minutes above 0, and not both": (recipe.steps > 0)
-        == (recipe.minutes > 0),
-        f"mix: unknown {unknown}; known: {sorted(known)}": bool(unknown),
-        "mix: expected weights above 0": not recipe.mix or min(recipe.mix.values()) <= 0,
+        "data: got no folder; name at least one folder of photos, or use --data": not recipe.data,
+        f"expected either steps or minutes above 0, got steps = {recipe.steps} and minutes = "
+        f"{recipe.minutes}; set one to 0": (recipe.steps > 0) == (recipe.minutes > 0),
+        f"mix: unknown {unknown}; use some of {', '.join(sorted(known))}": bool(unknown),
+        f"mix: expected numbers above 0, got {dict(recipe.mix)}": (
+            not recipe.mix or min(recipe.mix.values()) <= 0
+        ),
         f"crop: expected a multiple of {rule}, got {recipe.crop}": recipe.crop % rule != 0,
-        "batch: expected at least 1": recipe.batch < 1,
-        "rate: expected above 0": not recipe.rate > 0,
+        f"batch: expected at least 1, got {recipe.batch}": recipe.batch < 1,
+        f"rate: expected a number above 0, got {recipe.rate}": not recipe.rate > 0,
     }
     for problem, wrong in problems.items():
         if wrong:

@@ -21,7 +21,13 @@ FORMS = (".levels", ".half", "")  # what `verax export` appends to a weight's na
 
 @dataclass(slots=True)
 class TrainingState:
-    """What changes during training. `average` holds the averaged weights, the result of a run."""
+    """Everything that changes during a training run.
+
+    Attributes:
+        average: moving average of the network's weights, by name; it is the result of the run.
+        step: number of steps done.
+        seconds: time trained so far.
+    """
 
     net: nn.Module
     average: dict[str, Tensor]
@@ -31,14 +37,17 @@ class TrainingState:
 
 
 def build(recipe: TrainingRecipe) -> nn.Module:
-    """The untrained network of a recipe. Its random weights depend only on the recipe's seed."""
+    """Make the untrained network of a recipe, with random weights from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     make = {"tone": ToneNet, "detail": DetailNet}[recipe.network]
     return make(recipe.shape)
 
 
 def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Library) -> Path:
-    """Write the checkpoint of a run atomically, and return its path."""
+    """Write the checkpoint of a run into its folder, atomically. Returns the checkpoint's path.
+
+    The checksum and the licences of the training data, `library`, are stored in it.
+    """
     path = folder / NAME
     part = path.with_suffix(".part")
     torch.save(
@@ -60,7 +69,7 @@ def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Li
 
 
 def commit() -> str:
-    """The git commit of the code that runs, "" if it is not known."""
+    """The git commit (40 hex digits) of the running code, or "" if it is not known."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
@@ -70,17 +79,25 @@ def commit() -> str:
 
 
 def load_checkpoint(path: Path) -> tuple[TrainingRecipe, dict[str, Any]]:
-    """The recipe and the whole content of a checkpoint that `save` wrote."""
+    """Read a checkpoint. Returns the recipe, and the whole content as the dictionary in the file.
+
+    Raises SettingsError if the file is not a checkpoint of `verax train`.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return from_dict(content["recipe"], name=str(path)), content
     except (OSError, KeyError, RuntimeError, EOFError, ValueError, UnpicklingError) as exc:
-        raise SettingsError(f"{path}: expected a checkpoint of `verax train`: {exc}") from exc
+        raise SettingsError(
+            f"{path}: expected a checkpoint of `verax train`, got another file or none ({exc}); "
+            "name checkpoint.pt in the folder of a run"
+        ) from exc
 
 
 def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
-    """The averaged weights in a checkpoint, or the weights in a file of `verax export`, for
-    `net`."""
+    """Read the weights for `net`, by name, from a checkpoint or an ONNX file of `verax export`.
+
+    Of a checkpoint, these are the moving average. Raises SettingsError if they do not fit `net`.
+    """
     if path.suffix != ".onnx":
         return dict(load_checkpoint(path)[1]["average"])
     import onnx
@@ -90,14 +107,17 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
     try:
         stored = {t.name: t for t in onnx.load(path).graph.initializer}
     except (OSError, DecodeError) as exc:
-        raise SettingsError(f"{path}: expected a network of `verax export`: {exc}") from exc
+        raise SettingsError(
+            f"{path}: expected a network of `verax export`, got another file or none ({exc}); "
+            "correct `start` in the recipe"
+        ) from exc
     average = {}
     for name, value in net.state_dict().items():
         tensor = next((stored[n] for n in (f"{name}{form}" for form in FORMS) if n in stored), None)
         if tensor is None or tuple(tensor.dims) != tuple(value.shape):
             raise SettingsError(
                 f"{path}: the weight {name} is missing or has another size than in the network to "
-                "train; choose a file of the same network, or change `shape` in the recipe"
+                "train; set `start` to a file of the same network, or change `shape` in the recipe"
             )
         wide = numpy_helper.to_array(tensor).astype(np.float32)
         if f"{name}.step" in stored:
@@ -107,8 +127,11 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
 
 
 def start(recipe: TrainingRecipe, folder: Path, device: torch.device) -> TrainingState:
-    """The state of the run in `folder`, or that of a new run if it has no checkpoint; raises
-    SettingsError if its checkpoint belongs to another recipe."""
+    """The state from which a run starts, on `device`: that of the checkpoint in `folder`, or, if
+    there is none, that of a new run.
+
+    Raises SettingsError if the checkpoint has another network, shape or seed than the recipe.
+    """
     net = build(recipe).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
@@ -125,7 +148,10 @@ def start(recipe: TrainingRecipe, folder: Path, device: torch.device) -> Trainin
         recipe.shape,
         recipe.seed,
     ):
-        raise SettingsError(f"{path} belongs to another recipe; choose an empty folder")
+        raise SettingsError(
+            f"{path}: expected a checkpoint with the recipe's network, shape and seed, got one of "
+            "another recipe; choose an empty folder"
+        )
     net.load_state_dict(content["net"])
     optimiser.load_state_dict(content["optimiser"])
     average = {k: v.to(device) for k, v in content["average"].items()}

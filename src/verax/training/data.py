@@ -1,8 +1,9 @@
-"""Makes training samples. A sample depends only on the library, the recipe's mix, the seed and its
-number.
+"""Make training samples from photos and pairs.
 
-Therefore a run that was stopped continues with exactly the same samples, whatever the number of
-loading processes. A tone sample is a whole photo as a thumbnail; a detail sample is a crop.
+A sample depends only on the training data, the recipe's `mix` (how often each kind of sample is
+drawn), the seed and the sample's number. Therefore a run that was stopped continues with exactly
+the same samples, whatever the number of processes. A sample for the tone network (light and colour)
+is a thumbnail of a whole photo; one for the detail network (noise, rain and the like) is a crop.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,8 @@ CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draw
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The network's input (C, H, W), the target (3, H, W) and the severity of each task (10,)."""
+    """A training sample: the network's input (C, H, W), the desired output (3, H, W), and the
+    severity (0 to 1) of each of the 10 kinds of degradation."""
 
     inputs: Floats
     target: Floats
@@ -45,7 +47,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A degraded photo and its reference, the task, and the severity of each task (10,)."""
+    """A degraded photo, its undegraded reference, the kind of degradation such as "haze" or
+    "clean", and the severity (0 to 1) of each of the 10 kinds."""
 
     photo: Image
     reference: Image
@@ -55,16 +58,25 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source of samples. `mix` maps "clean", a task or "real:task" to how often it is drawn."""
+    """Draws training samples from photos and pairs.
+
+    Attributes:
+        library: the photos and pairs.
+        mix: how often each kind of sample is drawn (relative numbers): "clean", a task such as
+            "haze" (simulated), or "real:haze" (real pairs).
+        seed: random seed of the samples.
+    """
 
     library: Library
     mix: Mapping[str, float]
     seed: int
 
     def tone(self, index: int, batch: int, short: int) -> Sample:
-        """Sample number `index` for the tone network: a whole, degraded photo as a thumbnail.
+        """Make sample number `index` for the tone network: a thumbnail of a degraded photo.
 
-        `batch`: the batch size. `short`: the short side of the smallest thumbnail, px."""
+        All samples of a batch have the same size; `batch` is their number. `short` is the short
+        side of the smallest thumbnails, in px.
+        """
         rng = np.random.default_rng((self.seed, index))
         height, width = THUMBNAILS[(index // batch) % len(THUMBNAILS)]
         size = (height * short // 6, width * short // 6)
@@ -72,8 +84,10 @@ class Source:
         return Sample(_planes(sample.photo), _planes(sample.reference), sample.severity)
 
     def detail(self, index: int, crop: int) -> Sample:
-        """Sample number `index` for a tile network: a crop of `crop` px a side, and its toned
-        copy."""
+        """Make sample number `index` for the detail network: a crop of `crop` x `crop` px.
+
+        The input holds the degraded crop and a copy with corrected light and colour.
+        """
         rng = np.random.default_rng((self.seed, index))
         sample = self._draw(rng, (crop, crop), whole=False)
         tone, target = _toned(sample, rng)
@@ -140,8 +154,11 @@ def _window(
     whole: bool,
     scales: tuple[float, float] = (1.0, 2.4),
 ) -> tuple[slice, slice]:
-    """A random window (rows, columns) of the aspect ratio of `size`: most of the photo if `whole`,
-    else a crop so many times larger than `size` as a random number of `scales` says."""
+    """A random window of a photo with the aspect ratio of `size`, as slices of rows and columns.
+
+    `full` is the photo's (height, width, ...). With `whole`, the window holds most of the photo.
+    Otherwise it is larger than `size` by a random factor between the two values of `scales`.
+    """
     most = min(full[0] / size[0], full[1] / size[1])
     scale = most * rng.uniform(0.75, 1.0) if whole else min(most, rng.uniform(*scales))
     height, width = (min(f, round(s * scale)) for f, s in zip(full, size, strict=False))
@@ -150,7 +167,10 @@ def _window(
 
 
 def _cut(crop: Image, size: tuple[int, int], rng: Generator) -> tuple[Image, bool]:
-    """The crop resized to `size` and, at random, mirrored; and whether it was mirrored."""
+    """Resize a crop to `size` (height, width), and mirror it at random.
+
+    Returns the crop, and whether it was mirrored.
+    """
     resized, mirrored = _resize(crop, size), bool(rng.random() < 0.5)
     return (np.ascontiguousarray(resized[:, ::-1]) if mirrored else resized), mirrored
 
@@ -165,8 +185,11 @@ def _resize(plane: Floats, size: tuple[int, int]) -> Floats:
 
 
 def _toned(sample: Drawn, rng: Generator) -> tuple[Image, Image]:
-    """The photo after an imperfect correction of tone, and the target with the same error, so that
-    the detail network learns to leave tone alone."""
+    """Correct the light and colour of a sample's photo imperfectly, as a tone network would.
+
+    Returns the corrected photo and the target for the detail network, which has the same remaining
+    errors of light and colour, so that this network learns not to change them.
+    """
     photo, reference = sample.photo, sample.reference
     if sample.task == "lowlight":
         photo = _match_light(photo, reference, rng)
@@ -180,8 +203,10 @@ def _toned(sample: Drawn, rng: Generator) -> tuple[Image, Image]:
 
 
 def _match_light(photo: Image, reference: Image, rng: Generator) -> Image:
-    """The dark photo at the reference's local brightness, as a tone network would return it. Its
-    contrast varies at random around that of the best affine fit."""
+    """Give a dark photo the local brightness of its reference, as a tone network would.
+
+    The local contrast differs at random from the one that fits the reference best.
+    """
     sigma = rng.uniform(6.0, 24.0)
     quiet = cv2.GaussianBlur(photo, (0, 0), 1.5)  # noise would lower the fitted slope
     (low, spread), (target, _) = _moments(quiet, sigma), _moments(reference, sigma)
@@ -206,7 +231,7 @@ def _moments(picture: Image, sigma: float) -> tuple[Floats, Floats]:
 
 
 def unit(levels: NDArray[np.uint8]) -> Floats:
-    """8-bit levels as float32 in [0, 1]."""
+    """Convert 8-bit values to float32 in [0, 1]."""
     return levels.astype(np.float32) / np.float32(255)
 
 

@@ -1,13 +1,15 @@
-"""Loads the training data into memory: photos, pairs and depth.
+"""Load the training data into memory: photos, pairs of photo and reference, and depth maps.
 
-A folder with a `manifest.csv` (task, dataset, split, input, target) is read by its rows. In any
-other folder, all pictures are photos without degradation. Rows of the split "train" are for
-training, "val" rows for validation, all others for testing. A training photo that equals a test
-picture, by its bytes or by perceptual hash, is an error.
+If a folder has a `manifest.csv` (columns task, dataset, split, input, target), its rows name the
+pictures. In any other folder, all pictures are photos without degradation. Rows with the split
+"train" are for training, "val" for validation, all others for testing. A training photo that equals
+a test picture, by its bytes or by perceptual hash, is an error.
 
-A hazy photo I with its clear reference J gives depth d: I = J t + A (1 - t), t = exp(-beta d)
-(Koschmieder). A local least-squares fit gives t, its residual gives A, and -log t is depth up to a
-factor. So haze of any density can be simulated on the clear photo.
+Depth is also estimated from pairs of a hazy photo I and its clear reference J, by Koschmieder's
+model I = J t + A (1 - t) with t = exp(-beta d). For each candidate of the airlight A, a local
+least-squares fit gives the transmission t; the A whose fit is best is taken. Then -log t is the
+depth d times an unknown factor beta. With it, haze of any density can be simulated on the clear
+photo.
 """
 
 import csv
@@ -33,8 +35,13 @@ EXACT = 0.03  # largest rms residual of a pair that follows the model
 
 @dataclass(frozen=True, slots=True)
 class Veil:
-    """The haze of a photo: transmission (H, W) in (0, 1], grey airlight, rms residual of the
-    model."""
+    """An estimate of the haze in a photo.
+
+    Attributes:
+        transmission: (H, W) in (0, 1], 1 where there is no haze.
+        airlight: grey value of the haze, in [0, 1].
+        residual: root mean square difference between the photo and the model of haze.
+    """
 
     transmission: Plane
     airlight: float
@@ -42,12 +49,12 @@ class Veil:
 
     @property
     def depth(self) -> Plane:
-        """The optical depth (H, W), at least 0: depth up to a factor."""
+        """The optical depth (H, W), 0 or more: the distance times an unknown constant."""
         return np.asarray(-np.log(self.transmission), np.float32)
 
 
 def lift(photo: Image, reference: Image) -> Veil:
-    """Estimate the haze that turns `reference` into `photo`, both (H, W, 3) on one grid."""
+    """Estimate the haze in `photo` from the same photo without haze, `reference`."""
     small = photo[::COARSE, ::COARSE], reference[::COARSE, ::COARSE]
     airlight = min(AIRLIGHTS, key=lambda a: _fit(*small, float(a)).residual)
     return _fit(photo, reference, float(airlight))
@@ -62,7 +69,7 @@ def _fit(photo: Image, reference: Image, airlight: float) -> Veil:
 
 
 def _local(products: NDArray[np.float32]) -> Plane:
-    """The mean (H, W) over the channels and a local window."""
+    """The mean (H, W) of `products` (H, W, 3) over the channels and a window of 9 x 9 px."""
     return np.asarray(cv2.blur(products.mean(2), (WINDOW, WINDOW)), np.float32)
 
 
@@ -89,7 +96,12 @@ LOOKALIKE_BITS = 36
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A photo without degradation, and its depth (H, W) in metres, or up to a factor, if known."""
+    """A photo without degradation.
+
+    Attributes:
+        depth: (H, W) in metres, or in metres times an unknown constant; None if not known.
+        name: the file's name.
+    """
 
     photo: Levels
     depth: Plane | None = None
@@ -98,7 +110,12 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A degraded photo and its ground truth on the same grid; `task` is one of runtime.TASKS."""
+    """A degraded photo and its ground truth, `reference`, on the same grid.
+
+    Attributes:
+        task: kind of degradation, such as "haze".
+        name: the photo's file name.
+    """
 
     photo: Levels
     reference: Levels
@@ -108,11 +125,18 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """All data of one training run."""
+    """All data of one training run.
+
+    Attributes:
+        scenes: photos without degradation, on which degradations are simulated.
+        pairs: degraded photos with their references.
+        sha256: hash over the hashes of all files, which identifies the data.
+        licences: the licences that manifest.csv names.
+    """
 
     scenes: list[Scene]
     pairs: list[Pair] = field(default_factory=list)
-    sha256: str = ""  # of the sorted file hashes; it identifies the data
+    sha256: str = ""
     licences: tuple[str, ...] = ()
 
     def with_depth(self) -> list[Scene]:
@@ -129,18 +153,19 @@ class _Row:
 
 
 def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int = 128) -> Library:
-    """The pictures of `folders` that belong to `split`.
+    """Load the pictures of these folders that belong to a split ("train", "val" or another).
 
-    Raises:
-        SettingsError: a folder is missing or empty, a photo is smaller than `shortest` pixels,
-            or a training picture is a test picture.
+    Raises SettingsError if a folder is missing, if no picture belongs to the split, if a side of a
+    photo without degradation is shorter than `shortest` px, if a pair or a depth map does not fit,
+    or if a training picture equals a test picture.
     """
     rows = [row for folder in folders for row in _rows(Path(folder))]
     selection = [row for row in rows if row.split == split]
     if not selection:
         raise SettingsError(
-            f"data: expected photos of the split {split!r}, found none in {folders}; "
-            "name other folders, or add rows of that split to manifest.csv"
+            f"data: expected photos of the split {split!r}, found none in "
+            f"{', '.join(map(str, folders))}; name other folders, or add rows of that split to "
+            "manifest.csv"
         )
     if split == "train":
         _refuse_leaks(selection, [row for row in rows if row.split not in ("train", "val")])
@@ -154,7 +179,9 @@ def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int =
 
 def _rows(folder: Path) -> Iterator[_Row]:
     if not folder.is_dir():
-        raise SettingsError(f"data: expected folders of photos, but {folder} is no folder")
+        raise SettingsError(
+            f"data: expected folders of photos, but {folder} is no folder; correct its path"
+        )
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         for path in sorted(p for p in folder.rglob("*") if images.is_picture_name(p)):
@@ -180,15 +207,18 @@ def _pair(row: _Row) -> Pair:
     photo, reference = _levels(row.photo), _levels(row.reference)
     if photo.shape != reference.shape:
         raise SettingsError(
-            f"data: {row.photo.name} has the shape {photo.shape}, its reference "
-            f"{reference.shape}; expected the same size, crop them alike or remove the row"
+            f"data: expected a photo and a reference of the same size, got {row.photo.name} with "
+            f"the shape {photo.shape} and its reference with {reference.shape}; crop them alike, "
+            "or remove the row from manifest.csv"
         )
     return Pair(photo, reference, PAIR_TASKS[row.task], row.photo.name)
 
 
 def _unveiled(pair: Pair) -> Iterator[Scene]:
-    """The clear photo of a hazy pair as a scene with depth, if the pair follows the model of
-    haze."""
+    """Yield the clear photo of a hazy pair, with depth estimated from its haze.
+
+    Yields nothing if the hazy photo does not follow Koschmieder's model of haze.
+    """
     veil = lift(images.from_uint8(pair.photo), images.from_uint8(pair.reference))
     if veil.residual < EXACT:
         yield Scene(pair.reference, veil.depth, pair.name)
@@ -207,14 +237,15 @@ def _depth(path: Path, levels: Levels) -> Plane:
     millimetres = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if millimetres is None:
         raise SettingsError(
-            f"data: found no readable depth map at {path}, expected a 16-bit PNG in millimetres; "
-            f"add it or remove the row of {path.stem}"
+            f"data: expected a depth map (16-bit PNG in millimetres) at {path}, found none that "
+            f"can be read; add it, or remove the row of {path.stem} from manifest.csv"
         )
     if millimetres.shape != levels.shape[:2]:
         height, width = levels.shape[:2]
         raise SettingsError(
-            f"data: {path} has the shape {millimetres.shape}, expected one channel of "
-            f"{width}x{height} like its photo; resize it or remove the row of {path.stem}"
+            f"data: expected a depth map of one channel and the shape {(height, width)} of its "
+            f"photo, got {path} with the shape {millimetres.shape}; resize it, or remove the row "
+            f"of {path.stem} from manifest.csv"
         )
     return np.asarray(millimetres, np.float32) / np.float32(1000.0)
 
@@ -240,13 +271,16 @@ def _refuse_leaks(training: list[_Row], test: list[_Row]) -> None:
         if _file_hash(path) in hashes or bits.min() <= LOOKALIKE_BITS:
             raise SettingsError(
                 f"data: the training picture {path.name} equals the test picture "
-                f"{names[int(bits.argmin())].name}; remove its row or file"
+                f"{names[int(bits.argmin())].name}, which would make tests worthless; remove the "
+                "training picture from the folder or from manifest.csv"
             )
 
 
 def look(path: Path) -> NDArray[np.bool_]:
-    """The perceptual hash (256,) of a picture: signs of the horizontal differences of a thumbnail
-    of 17x16 px."""
+    """The perceptual hash of a picture file, 256 bits.
+
+    A bit says whether a pixel of a grey thumbnail of 17x16 px is brighter than the one left of it.
+    """
     with PillowImage.open(path) as picture:
         grey = np.asarray(picture.convert("L"), np.float32)
     small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)

@@ -1,8 +1,10 @@
-"""The training loop: AdamW, a rate that warms up and falls as a cosine, averaged weights.
+"""The training loop.
 
-A run has a folder with `checkpoint.pt` (all that is needed to continue), `log.jsonl` (one line for
-each report), `sheet.png` (photo, restoration, reference of validation samples) and, at the end,
-`plots.png`. Samples depend only on the step, so a resumed run has the same losses.
+It uses AdamW, a learning rate that rises at the start and then falls as a cosine, and a moving
+average of the weights. Each run has a folder with `checkpoint.pt` (all that is needed to continue),
+`log.jsonl` (losses and validation results), `sheet.png` (photo, restoration, reference of some
+validation samples) and, at the end, `plots.png`. Samples depend only on the number of the step, so
+a run that is stopped and continued sees the same samples.
 """
 
 import json
@@ -31,7 +33,13 @@ from verax.training.objective import draw, held_out, objective, sample_at, sourc
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """The processes that train together: this one has the number `rank` of `size` and a device."""
+    """One process among those that train a network together.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: how many processes train together.
+        device: on which this process computes.
+    """
 
     rank: int
     size: int
@@ -39,7 +47,7 @@ class Team:
     fabric: Any = None  # lightning_fabric.Fabric, or None for a single process
 
     def wrapped(self, net: nn.Module) -> nn.Module:
-        """The network whose gradients are averaged over all processes."""
+        """Wrap the network so that its gradients are averaged over all processes."""
         return net if self.fabric is None else self.fabric.setup_module(net)
 
     def backward(self, loss: Tensor) -> None:
@@ -50,18 +58,23 @@ class Team:
             self.fabric.backward(loss)
 
     def agreed(self, value: Tensor) -> Tensor:
-        """The mean of a value over all processes, so that all take the same decisions."""
+        """The mean of a value over all processes, so that all of them decide alike."""
         return value if self.fabric is None else self.fabric.all_reduce(value)
 
 
 def team(devices: int) -> Team:
-    """The team of a run: `devices` GPUs, 0 for all of them; without a GPU so many CPU processes."""
+    """Start the processes that train together, one on each of `devices` GPUs (0: all GPUs).
+
+    On a machine without a GPU, this number of CPU processes (at least 1) is started. Returns what
+    the calling process needs to know. Raises MissingExtraError if the extra "multi-gpu" is needed
+    but not installed.
+    """
     cuda = torch.cuda.is_available()
     count = devices or (torch.cuda.device_count() if cuda else 1)
     if count == 1:
         return Team(0, 1, torch.device("cuda" if cuda else "cpu"))
     if find_spec("lightning_fabric") is None:
-        raise missing_extra("training on several devices", "multi-gpu")
+        raise missing_extra("Training on several devices", "multi-gpu")
     from lightning_fabric import Fabric
 
     fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=count, strategy="ddp")
@@ -77,7 +90,7 @@ CLIP = 1.0  # gradient norm
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The result of a run: its checkpoint, the number of steps, and the lines of its log."""
+    """The result of a training run: checkpoint, number of steps, and entries of the log."""
 
     checkpoint: Path
     step: int
@@ -85,11 +98,13 @@ class Trained:
 
 
 def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line: None) -> Trained:
-    """Run a recipe in `folder`, or continue the run that is there.
+    """Train a network by a recipe, or continue the stopped run in `folder`.
+
+    `report` is called with every new entry of the log.
 
     Raises:
-        SettingsError: the recipe or its data are not valid, or the folder's checkpoint belongs to
-            another recipe.
+        SettingsError: the recipe or its data are not valid, or the checkpoint in `folder` has
+            another network, shape or seed.
         RunError: the loss is not finite; the last checkpoint is kept.
     """
     check(recipe)
@@ -105,7 +120,7 @@ def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line:
 
 
 class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
-    """The samples of one process, from step `first` up to `last`; item i is always the same."""
+    """The training samples of one process, for the steps from `first` to `last`, exclusive."""
 
     def __init__(
         self, source: Source, recipe: TrainingRecipe, crew: Team, first: int, last: int
@@ -124,7 +139,7 @@ class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
 
 
 class _Run:
-    """A run: what does not change during it (recipe, data, folder), and its loop."""
+    """A training run: its loop, and all that does not change during it."""
 
     def __init__(
         self, recipe: TrainingRecipe, library: Library, folder: Path, crew: Team, report: Report
@@ -148,8 +163,9 @@ class _Run:
             loss = self._step(state, net, batch)
             if not math.isfinite(loss):
                 raise RunError(
-                    f"training: the loss is {loss} at step {state.step}; "
-                    f"the last checkpoint is in {self.folder}; try a lower rate"
+                    f"training: expected a finite loss, but the loss is {loss} at step "
+                    f"{state.step}; lower `rate` in the recipe and repeat the command, which "
+                    f"continues from the last checkpoint in {self.folder}"
                 )
             state.step += 1
             recent.append(loss)
@@ -207,7 +223,7 @@ class _Run:
         return value
 
     def _agreed(self, seconds: float) -> float:
-        """The mean of the elapsed seconds over all processes, so that all stop at the same step."""
+        """The mean of `seconds` over all processes, so that all stop at the same step."""
         if self.crew.size == 1:
             return seconds
         return float(self.crew.agreed(torch.tensor(seconds, device=self.crew.device)))
@@ -243,7 +259,7 @@ class _Run:
         self.report(line)
 
     def _validate(self, state: TrainingState) -> None:
-        """Score the averaged weights on the held-out samples."""
+        """Measure the PSNR of the averaged weights on the validation samples, and log it."""
         if not self.held_out or self.crew.rank:
             return
         current = {k: v.clone() for k, v in state.net.state_dict().items()}
@@ -258,7 +274,7 @@ class _Run:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log."""
+    """The entries of the log `log.jsonl` in a run's folder, oldest first; empty without a log."""
     path = folder / "log.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

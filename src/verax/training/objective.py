@@ -1,8 +1,9 @@
-"""The objective of training and its monitoring: losses, validation samples, plots.
+"""The loss function of training, and what shows the progress of a run: validation and plots.
 
-The losses take tensors (B, 3, H, W) and return a number: the distance in space or frequency,
-invented structure, the error of severities. A run is monitored by the PSNR for each task on
-held-out samples, and by a sheet of pictures.
+The losses compare batches of pictures (B, 3, H, W) and return a number. They measure the distance
+to the reference, differences of the spectrum, invented structure, and errors of the estimated
+severities of degradations. During a run, the PSNR for each kind of degradation is measured on
+samples that are not trained on (held-out samples), and some of these are written as a picture.
 """
 
 from collections.abc import Sequence
@@ -27,24 +28,28 @@ SEED = 1_000_003  # of the held-out samples, which are the same for all runs
 
 
 def charbonnier(restored: Tensor, reference: Tensor, *, epsilon: float = 1e-3) -> Tensor:
-    """Mean of sqrt(d**2 + epsilon**2) - epsilon: L1, smooth at zero."""
+    """The mean of sqrt(d**2 + epsilon**2) - epsilon over all differences d of two pictures.
+
+    This is the L1 distance, made smooth at zero.
+    """
     return (torch.sqrt((restored - reference) ** 2 + epsilon**2) - epsilon).mean()
 
 
 def decibels(restored: Tensor, reference: Tensor, *, enough: float = 40.0) -> Tensor:
-    """The mean over the pictures of log10 of the mean squared error: a tenth of the negative PSNR.
+    """The mean over the batch of log10 of a picture's mean squared error.
 
-    Unlike a mean of distances, it penalises a good photo that gets worse as much as a bad one that
-    stays bad. Above a PSNR of `enough` dB it hardly decreases.
+    This is -0.1 times the mean PSNR. Unlike the L1 distance, it penalises a loss of 1 dB on a good
+    photo as much as on a bad one. Above a PSNR of `enough` dB it hardly decreases.
     """
     error = ((restored - reference) ** 2).mean((1, 2, 3))
     return torch.log10(error + 10 ** (-enough / 10)).mean()
 
 
 def severity(estimated: Tensor, known: Tensor) -> Tensor:
-    """The mean cross-entropy of severities (B, tasks) in [0, 1], 0 for a perfect estimate.
+    """The mean binary cross-entropy of severities (B, tasks) in [0, 1], minus its lowest value.
 
-    A distance would let every estimate become 0, since most severities are 0.
+    So a perfect estimate gives 0. An L1 distance would let all estimates become 0, since most
+    severities are 0.
     """
     p = estimated.clamp(1e-4, 1 - 1e-4)
     q = known.clamp(1e-4, 1 - 1e-4)
@@ -52,17 +57,17 @@ def severity(estimated: Tensor, known: Tensor) -> Tensor:
 
 
 def frequency(restored: Tensor, reference: Tensor) -> Tensor:
-    """The mean absolute difference of the spectra, in which all scales have the same weight (Cho et
-    al., ICCV 2021)."""
+    """The mean absolute difference of two pictures' Fourier spectra (Cho et al., ICCV 2021)."""
     return torch.fft.rfft2((restored - reference).float(), norm="ortho").abs().mean()
 
 
 def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
-    """The mean amplitude of structure that neither the photo nor the reference has.
+    """The mean amplitude of structure in the restoration that neither photo nor reference has.
 
-    In each window the restoration is fitted as a linear function of the photo's grey value (He, Sun
-    and Tang, TPAMI 2013). The residual is structure that the photo does not show. Only what exceeds
-    the residual of the reference counts.
+    In each window of 9 x 9 px, the restoration is fitted as a linear function of the photo's grey
+    value, as in a guided filter (He, Sun and Tang, TPAMI 2013). The residual of this fit is
+    structure that the photo does not show. It counts as far as it exceeds the residual of the same
+    fit of the reference.
     """
     guide = photo.mean(1, keepdim=True)
     left = _unexplained(restored.mean(1, keepdim=True), guide)
@@ -71,7 +76,8 @@ def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
 
 
 def _unexplained(plane: Tensor, guide: Tensor) -> Tensor:
-    """The variance of `plane` in each window that no linear function of `guide` explains."""
+    """For each window of 9 x 9 px, the variance of `plane` after subtracting its linear fit by
+    `guide`. Both are (B, 1, H, W)."""
     mean_g, mean_p = _box(guide), _box(plane)
     variance = _box(guide * guide) - mean_g * mean_g
     covariance = _box(guide * plane) - mean_g * mean_p
@@ -84,27 +90,29 @@ def _box(plane: Tensor) -> Tensor:
 
 
 def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
-    """The recipe's `mix` (kind of sample: weight), without real pairs that the library lacks.
+    """How often each kind of sample is drawn, without kinds whose real pairs the library lacks.
 
-    Raises SettingsError if nothing is left, or if the rest needs photos and there are none.
+    Raises SettingsError if no kind remains, or if one needs photos without degradation and the
+    library has none.
     """
-    have = {f"real:{pair.task}" for pair in library.pairs}
+    have = sorted({f"real:{pair.task}" for pair in library.pairs})
     mix = {k: w for k, w in recipe.mix.items() if not k.startswith("real:") or k in have}
     if not mix or (not library.scenes and any(not k.startswith("real:") for k in mix)):
         raise SettingsError(
-            "data: found no photos without degradation, which the mix needs; add some, "
-            "or use a mix of real pairs only"
+            "data: expected photos without degradation, or pairs for the kinds in `mix`, found "
+            f"{len(library.scenes)} such photos and pairs for {', '.join(have) or 'no kind'}; "
+            "add photos to the data, or change `mix` in the recipe"
         )
     return mix
 
 
 def source_of(recipe: TrainingRecipe, library: Library, *, seed: int) -> Source:
-    """The source from which a run draws its samples."""
+    """The source from which a training run draws its samples, with the random seed `seed`."""
     return Source(library, possible(recipe, library), seed)
 
 
 def sample_at(source: Source, recipe: TrainingRecipe, index: int) -> Sample:
-    """Training sample number `index` of a run."""
+    """Make sample number `index` for the network that the recipe trains."""
     if recipe.network == "tone":
         return source.tone(index, recipe.batch, recipe.crop)
     return source.detail(index, recipe.crop)
@@ -113,7 +121,10 @@ def sample_at(source: Source, recipe: TrainingRecipe, index: int) -> Sample:
 def objective(
     recipe: TrainingRecipe, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The loss of a batch (inputs, targets, severities), and its restorations (B, 3, H, W)."""
+    """The loss of a network on a batch, and the network's restorations (B, 3, H, W).
+
+    The batch consists of inputs (B, C, H, W), references (B, 3, H, W) and severities (B, tasks).
+    """
     inputs, target, known = batch
     outputs = net(inputs)
     if recipe.network == "tone":
@@ -135,7 +146,7 @@ def objective(
 
 
 def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
-    """Plot a run's log; nothing is written for an empty log."""
+    """Plot loss and PSNR from the log of a run to the file `path`; an empty log writes nothing."""
     losses = [(line["step"], line["loss"]) for line in log if "loss" in line]
     checks = [line for line in log if "psnr" in line]
     if not losses and not checks:
@@ -164,8 +175,11 @@ def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def held_out(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, Any]]:
-    """The held-out samples, pairs of task and batch of one sample; none if the data has no rows of
-    the split "val"."""
+    """The samples on which a run is validated, from the rows "val" of manifest.csv.
+
+    Returns for each the kind of degradation and a batch of one sample (input, target, severities)
+    on `device`. The list is empty if there are no such rows, or if they cannot be used.
+    """
     try:
         library = load(recipe.data, split="val", shortest=recipe.crop)
     except SettingsError:
@@ -183,8 +197,11 @@ def held_out(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, An
 def validate(
     recipe: TrainingRecipe, net: nn.Module, batches: list[tuple[str, Any]], sheet: Path
 ) -> dict[str, Any]:
-    """The mean PSNR, and for each task the PSNR of photo and restoration, as an entry of the log.
-    The pictures are written to `sheet`."""
+    """Restore the validation samples, and write photos, restorations and references to `sheet`.
+
+    Returns an entry for the log: "psnr", the mean over the tasks in dB, and
+    "photo_and_restoration", task -> PSNR of the photo and of the restoration.
+    """
     rows: list[Tensor] = []
     gains: dict[str, list[tuple[float, float]]] = {}
     with torch.no_grad():
@@ -204,7 +221,7 @@ def _psnr(picture: Tensor, reference: Tensor) -> float:
 
 
 def _sheet(rows: list[Tensor], path: Path) -> None:
-    """Write a picture of the first rows, one below the other, all cut to the smallest width."""
+    """Write the first 12 pictures (3, H, W), one below the other, cropped to the same width."""
     width = min(row.shape[2] for row in rows)
     strips = [row[:, :, :width] for row in rows[:12]]
     picture = torch.cat(strips, 1).clamp(0, 1).permute(1, 2, 0)
