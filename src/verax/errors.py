@@ -64,7 +64,7 @@ class MissingExtraError(InputError):
 
 
 class OutputError(VeraxError):
-    """The result cannot be written; no partial file is left."""
+    """The result, such as a file or a record in a database, cannot be written."""
 
 
 class ProviderError(VeraxError):

@@ -65,7 +65,8 @@ class Gateway:
         key_optional: whether the service also works without a key.
         auth: HTTP header with the key: "bearer" (authorization) or "api-key".
         edit, generate: paths of the calls with and without pictures to edit; "" if it has none.
-        body: form of an edit: "multipart", "json", or "references" (JSON of another form).
+        body: form of an edit: "multipart", "json", or "references" (JSON with the pictures in the
+            field `input_references`).
         image: form field for pictures; "auto" is image for one picture, image[] for several.
         mask: mark of the pixels that may change: "alpha" (alpha 0), "white" or "black"; "" if the
             service accepts no mask.

@@ -82,8 +82,8 @@ class Model:
         price: None where unknown.
         batch_discount: share of the price that the Batch API takes off, 0..1.
         input_image_tokens: upper estimate of input tokens per picture sent.
-        output_grid: quality -> number from which `output_tokens` computes the tokens of a picture:
-            the cells along the long side of a grid that covers it.
+        output_grid: quality -> number of cells along the long side of a grid that covers a
+            picture; the output tokens of the picture are computed from it.
         output_table: quality -> "WxH" -> output tokens, for models with a published table.
         output_assumed: True if the token counts are those of another model.
         since, ends: the days on which the model was released and is shut down; None if unknown.
@@ -112,7 +112,7 @@ class Model:
 
     @property
     def qualities(self) -> tuple[str, ...]:
-        """Quality names, cheapest first, without "auto"."""
+        """Names of the qualities that the model accepts, cheapest first, without "auto"."""
         return tuple(q for q in self.fields.get("quality", ()) if q != "auto")
 
     def ended(self, today: date) -> bool:
@@ -191,11 +191,11 @@ def unknown(name: str, *, changes: Path | None = None) -> Model:
 def output_tokens(model: Model, quality: str, size: Size) -> int:
     """The number of output tokens that a service bills for one picture of `size`.
 
-    For models with free sizes, the picture is covered with a grid of `output_grid[quality]` cells
-    along its long side, and proportionally many along its short side. Then
+    If the model accepts any size within limits, the picture is covered with a grid. The grid has
+    `output_grid[quality]` cells along the long side and proportionally many along the short side;
     tokens = number of cells x (2e6 + width x height) / 4e6, rounded up.
-    Models with fixed sizes have a table of tokens. Raises InputError if the catalog has no count
-    for the quality or the size.
+    A model with a list of sizes has a table of tokens. Raises InputError if the catalog has no
+    count for the quality or the size.
     """
     width, height = size
     if quality in model.output_grid:

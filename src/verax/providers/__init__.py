@@ -51,8 +51,8 @@ class GenerateRequest:
         stream: whether the service sends the answer in parts while it works.
         partial_images: number of previews in a streamed answer, 0..3.
         safety_identifier: a name for the end user, by which the service can trace misuse.
-        gateway: name of the service in the catalog, followed by the address and the deployment if
-            the user gave them. It is not sent, but is part of the fingerprint.
+        gateway: name of the service in Verax's catalog, followed by the address and the deployment
+            if the user gave them. It is not sent, but is part of the fingerprint.
         repeat_index: usually 0. The same request with 1, 2, ... has another fingerprint, so it is
             sent again and gets a new answer. The number itself is not sent.
         extra: further fields, as (name, value) pairs, sent unchanged.

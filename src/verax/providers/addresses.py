@@ -186,7 +186,7 @@ class Endpoint:
     """A service and its address.
 
     Attributes:
-        gateway: the service's entry in the catalog.
+        gateway: the service's entry in Verax's catalog of services.
         url: the normalised base URL; ends with ?api-version=... if the user's address has that.
         deployment: the name that the service (Azure) has for the model, "" to use the name in the
             catalog.

@@ -257,7 +257,7 @@ class AnswerStore:
         short: str = "",
     ) -> CallState:
         """Record in the journal the final state of a call whose answer is on disk, and return it:
-        "done", "unusable" (no picture can be read) or "refused" (by moderation).
+        "done", "unusable" (no picture can be read, or a part is missing) or "refused".
 
         `answer` is the parsed answer; if None, its file is parsed, and `fetch` downloads linked
         pictures. `short` says why only part of the body could be stored; "" if all of it was.

@@ -83,8 +83,8 @@ class Batches:
     ) -> None:
         """Send the requests that have no stored answer, and wait until every batch has ended.
 
-        `report` is called with each open batch every `poll_s` seconds. If it is interrupted,
-        call it again. At its end, the journal has the answers to the requests without streaming.
+        `report` is called with each open batch every `poll_s` seconds. If `run` is interrupted,
+        call it again. Then the journal has the answers to these requests, but not streamed.
         """
         self.submit(requests)
         while open_batches := self.collect():

@@ -110,7 +110,7 @@ class Claims:
 
     def newest(self, fingerprint: str) -> Call | None:
         """The newest record of the request with this fingerprint whose state is not "failed", or
-        None. If the call's process ended before writing a final state, this is written first."""
+        None. If the call's process ended without writing a final state, one is written first."""
         last = self.records.last(fingerprint)
         if last is None or last.state != "started":
             return last

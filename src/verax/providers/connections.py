@@ -69,7 +69,7 @@ def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -
         except (ImportError, ValueError, OSError) as exc:
             variable = _faulty(url, exc)
             if variable or not trust_env:
-                raise SettingsError(f"{variable}; nothing was sent") from None
+                raise SettingsError(f"{variable or exc}; nothing was sent") from None
     raise AssertionError("unreachable: the second attempt returns or raises")
 
 

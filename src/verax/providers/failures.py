@@ -70,7 +70,7 @@ class ErrorDetails:
 
     @property
     def sure_stage(self) -> str:
-        """`stage`; "unknown" instead of a guessed "input", which would count the call as free."""
+        """`stage`, but "unknown" for a guessed "input", since a refused input counts as free."""
         return self.stage if self.explicit or self.stage == "output" else "unknown"
 
 
@@ -122,7 +122,7 @@ def _error(data: object) -> object:
 
 
 def _codes(data: object, depth: int = 5) -> Iterator[str]:
-    """The error codes and types, in lower case, in JSON and its strings, `depth` levels deep."""
+    """The error codes and types in `data` and its JSON texts, `depth` levels deep; lower case."""
     if depth == 0:
         return
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):

@@ -206,8 +206,8 @@ def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) ->
         )
     if picture.getchannel("A").getextrema()[0] == 255:
         raise InputError(
-            f"{name}: expected some transparent pixels, got none; make the pixels transparent that "
-            "the model may change"
+            f"{name}: expected some transparent pixels, got none; make the pixels that the model "
+            "may change transparent"
         )
 
 
