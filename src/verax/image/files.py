@@ -64,26 +64,26 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
 def read_bytes(path: Path | str) -> bytes:
     """The bytes of a file. Raises ImageReadError if it cannot be read or is larger than 4 GiB."""
     path = Path(path)
-    problem = f"{one_line(path)}: expected a {READABLE} file"
+    expected = f"{one_line(path)}: expected a {READABLE} file"
     try:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):
-            raise ImageReadError(f"{problem}, got a folder; give the path of a picture in it")
+            raise ImageReadError(f"{expected}, got a folder; give the path of a picture in it")
         if not stat.S_ISREG(kind.st_mode):
-            raise ImageReadError(f"{problem}, got a device or pipe; save its data to a file first")
+            raise ImageReadError(f"{expected}, got a device or pipe; save its data to a file first")
         if kind.st_size > MAX_BYTES:
             size, most = (f"{count / 1e9:.1f} GB" for count in (kind.st_size, MAX_BYTES))
-            raise ImageReadError(f"{problem} of at most {most}, got one of {size}; check the path")
+            raise ImageReadError(f"{expected} of at most {most}, got one of {size}; check the path")
         return path.read_bytes()
     except ImageReadError:  # raised above; it is a ValueError, too
         raise
     except FileNotFoundError as exc:
-        raise ImageReadError(f"{problem}, found no file; check the path") from exc
+        raise ImageReadError(f"{expected}, found no file; check the path") from exc
     except PermissionError as exc:
         hint = "got one that may not be read; change its permissions"
-        raise ImageReadError(f"{problem}, {hint}") from exc
+        raise ImageReadError(f"{expected}, {hint}") from exc
     except (OSError, ValueError) as exc:  # ValueError: a path with a null byte
-        raise ImageReadError(f"{problem}, reading failed ({_reason(exc)}); try again") from exc
+        raise ImageReadError(f"{expected}, reading failed ({_reason(exc)}); try again") from exc
 
 
 def format_of(path: Path | str) -> str:

@@ -99,7 +99,7 @@ def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
     head, body, tail = ("Q", "HHQQ", "Q") if layout.big else ("H", "HHII", "I")
     order, inline = layout.order, 8 if layout.big else 4
     if offset <= 0 or offset + struct.calcsize(order + head) > len(block):
-        raise ValueError(f"expected a tag directory within {len(block)} bytes, got one at {offset}")
+        raise ValueError(f"expected a tag directory at an offset below {len(block)}, got {offset}")
     (count,) = struct.unpack_from(order + head, block, offset)
     first, step = offset + struct.calcsize(order + head), struct.calcsize(order + body)
     end = first + count * step

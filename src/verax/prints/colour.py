@@ -172,8 +172,8 @@ def spread(
 
     `chroma` is already multiplied by `weight`; `own` is the photo's chroma. Neighbours of similar
     luma get similar chroma (Levin, Lischinski and Weiss, "Colorization using optimization", 2004).
-    Where little chroma arrives, the photo's own is used, since some leaks across outlines. Returns
-    the chroma (H, W, 3), and the share (H, W) of it that is not the photo's own.
+    Where little chroma arrives, which may have leaked across an outline, the photo's own is used.
+    Returns the chroma (H, W, 3), and the share (H, W) of it that is not the photo's own.
     """
     scale = min(1.0, SPREAD / max(y.shape))
     size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))

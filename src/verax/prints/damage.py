@@ -241,7 +241,7 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
 
 
 def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Label connected places with a response above 0.7: labels (H, W), largest response of each."""
+    """Label connected places with a response above 0.7: labels (H, W), and each label's maximum."""
     count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
     labels = np.asarray(labels, np.int32)
     tops = peaks(labels, count, answer)
