@@ -121,7 +121,10 @@ class Damage:
 def damage(
     image: Image, rng: Generator, *, holes: int = 3, scratches: int = 4, specks: int = 20
 ) -> Damage:
-    """Copy a picture and draw so many random holes, scratches and specks of dust on the copy."""
+    """Draw these numbers of random holes, scratches and specks of dust on a copy of a picture.
+
+    Returns the copy, with a mask of each kind of damage.
+    """
     size = image.shape[:2]
     cover = [
         spread([hole(size, rng) for _ in range(holes)], size),

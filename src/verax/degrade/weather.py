@@ -71,7 +71,7 @@ def _patchy(image: Image, severity: float, rng: Generator, optical: Plane) -> Im
 
 
 def _light_of(image: Image, rng: Generator) -> NDArray[np.float32]:
-    """A random airlight (R, G, B) close to the picture's mean colour, tinted yellow or blue."""
+    """A random airlight (R, G, B) whose hue is near the picture's mean, tinted yellow or blue."""
     mean = image.mean(axis=(0, 1)) + 0.05
     cast = (mean / mean.mean()) ** rng.uniform(0.0, 0.6)
     tint = np.exp(rng.normal(0.0, 0.5) * np.array([0.12, 0.0, -0.16]) + rng.normal(0, 0.02, 3))

@@ -185,7 +185,7 @@ class Session:
         return numbered([*(turn.instruction for turn in self.accepted()), instruction])
 
     def last_output(self) -> Path:
-        """The file of the last accepted result. Raises InputError if there is none."""
+        """The path of the last accepted result. Raises InputError if there is none."""
         if not self.accepted():
             raise InputError(
                 "--from-last: this session has no accepted turn (an instruction whose result was "
@@ -194,10 +194,10 @@ class Session:
         return Path(self.accepted()[-1].output)
 
     def set_aside(self, target: Path) -> "Session":
-        """Copy earlier results that the new file `target` would overwrite to other names.
+        """Copy the earlier results that `target`, the file of the new result, would overwrite.
 
         These are files with the name of `target` and any suffix, since a service may answer in
-        another format. A copy is named like "photo.turn2.png". Returns the session with new names.
+        another format. A copy is named like "photo.turn2.png". Returns a session with these names.
         """
         turns = list(self.turns)
         for index, turn in enumerate(turns):

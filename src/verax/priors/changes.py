@@ -25,8 +25,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class ObjectEdit:
-    """A change to make to a random object: the kind; the object's area as a share of the photo's
-    area; and its shift, if it is moved or duplicated, as a share of the photo's width."""
+    """A change to make to a random object: "added", "removed", "moved", "duplicated", "mirrored".
+
+    `area` is the object's share of the photo's area. `distance` is the shift of a moved or
+    duplicated object, as a share of the photo's width."""
 
     kind: Kind
     area: float = 0.02
@@ -43,6 +45,7 @@ class ObjectEdit:
 @dataclass(frozen=True, slots=True)
 class InjectedChange:
     """A change that was made to an object.
+
     Attributes:
         kind: "added", "removed", "moved", "duplicated" or "mirrored".
         lost: (H, W) bool, where the photo shows an object that the prior does not show.
@@ -65,7 +68,7 @@ class InjectedChange:
 def edit(
     clean: Image, edits: tuple[ObjectEdit, ...], rng: Generator
 ) -> tuple[Image, tuple[InjectedChange, ...]]:
-    """Make these edits to a copy of the photo, one after another; returns it and the changes."""
+    """Make the edits one after another in a copy of the photo; returns the copy and the changes."""
     scene, changes = clean, []
     for edit in edits:
         scene, change = _edit(scene, edit, rng)
@@ -88,8 +91,7 @@ def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, Inject
     base = fill(scene, thing, rng) if edit.kind == "moved" else scene
     weight = _soft(there)
     out = np.asarray(base + weight * (pixels - base), np.float32)
-    lost = thing if edit.kind == "moved" else none
-    return out, InjectedChange(edit.kind, lost, there, shift)
+    return out, InjectedChange(edit.kind, thing if edit.kind == "moved" else none, there, shift)
 
 
 def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
@@ -106,7 +108,7 @@ def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
 
 
 def pick(scene: Image, area: float, rng: Generator) -> Mask:
-    """The mask (H, W) of a random object; `area` is its share of the photo's pixels, 0 to 1."""
+    """The mask (H, W) of a random piece of the photo with the share `area` of its pixels."""
     height, width = scene.shape[:2]
     radius = np.sqrt(area * height * width / np.pi)
     cx = rng.uniform(min(radius, width / 2), max(width - radius, width / 2))
@@ -151,7 +153,6 @@ def _push_pull(scene: Image, weight: Plane) -> Image:
 
 
 def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
-    """Mirror the object with the mask `thing` left to right, in its place."""
     xs = np.nonzero(thing.any(0))[0]
     left, right = int(xs.min()), int(xs.max()) + 1
     pixels, there = scene.copy(), np.zeros_like(thing)
@@ -165,11 +166,10 @@ def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple
     """A random shift (dx, dy) of `distance` * `width` px, to a place in the picture if possible."""
     height = thing.shape[0]
     ys, xs = np.nonzero(thing)
-    middle = np.array([xs.mean(), ys.mean()])
     for _ in range(12):
         angle = rng.uniform(0, 2 * np.pi)
         dx, dy = (round(distance * width * part) for part in (np.cos(angle), np.sin(angle)))
-        x, y = middle[0] + dx, middle[1] + dy
+        x, y = xs.mean() + dx, ys.mean() + dy
         if 0 <= x < width and 0 <= y < height:
             break
     return float(dx), float(dy)
@@ -204,7 +204,7 @@ class Tone:
         contrast: slope of an S-shaped tone curve at mid-grey; 1 for no change.
         saturation: factor on each colour's distance from grey; 1 for no change.
         warmth_ev: change of red minus change of blue, in stops; above 0 is warmer.
-        colour: standard deviation of the random entries added to an identity colour matrix.
+        colour: standard deviation of random numbers added to the identity 3x3 colour matrix.
         uneven_ev: standard deviation of smooth differences in brightness over the photo, in stops.
         night: strength of a change from day to night, 0 to 1.
     """

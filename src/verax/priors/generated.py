@@ -42,7 +42,7 @@ class Wishes:
 
     Attributes:
         prompt: the user's own words, sent instead of Verax's prompt for the task.
-        task: a task for which Verax has a prompt, such as "dehaze"; "auto": estimate it.
+        task: what to do, one of Verax's prompts such as "dehaze"; "auto": estimated from the photo.
         wording: how the prompt asks to keep the photo's content, such as "default" or "strict".
         n: number of pictures to request.
         repeat_index: 0, or a higher number to get a new answer to a request made before.
@@ -123,7 +123,7 @@ def plan(
         mask: (H, W) on the photo's grid, 1 where the service should edit; None: everywhere.
         markup: picture of the photo's size with arrows or circles on a transparent background.
         references: further pictures for the service to look at, sent in their own size.
-        judge: function that estimates the task from the photo if the task is "auto".
+        judge: function that estimates the task, such as "dehaze", if `wishes` leave it open.
 
     Raises InputError for anything that the model or the service would refuse.
     """
@@ -274,7 +274,7 @@ def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
 
 
 def _defaults(model: Model) -> dict[str, Any]:
-    """Default values of request parameters, by name; dropped if the model does not support them."""
+    """Verax's own defaults of request parameters, by name; dropped if the model has no such one."""
     quality = {"quality": model.default_quality} if model.default_quality else {}
     return {"output_format": "png", "background": "opaque"} | quality
 

@@ -62,7 +62,7 @@ class Deviations:
         texture_px: fine detail is the photo minus its Gaussian blur by this many photo px.
         sharpening: strength of an unsharp mask on the whole prior, 0 for none.
         tone: change of light and colour.
-        residual: mean share of the photo's degradation that remains in the prior, 0 to 1.
+        residual: mean weight, 0 to 1, with which the degraded photo is blended into the prior.
         jpeg_quality: quality of JPEG compression, 1 to 100; None: no compression.
     """
 
@@ -124,8 +124,8 @@ def inject(
     """Simulate a prior: the clean photo with exactly these deviations, and the ground truth.
 
     The same arguments give the same result. `degraded` is the degraded version of the clean photo,
-    of the same size; the share `deviations.residual` of it is blended into the prior. If it is
-    None, nothing is.
+    of the same size. It is blended into the prior with the weight `deviations.residual`, unless it
+    is None.
     """
     check_image(clean, name="clean")
     if degraded is not None and degraded.shape != clean.shape:

@@ -72,7 +72,7 @@ class SimulatorSettings:
         colour: standard deviation of random entries added to an identity colour matrix.
         uneven_ev: largest standard deviation of differences in brightness over the photo, stops.
         night: probability of a change from day to night.
-        residual: largest share of the degradation that remains; none does in half of the priors.
+        residual: largest weight of the degraded photo in the prior; in half of the priors it is 0.
         jpeg: probability of compression, at a quality of 80 to 97.
     """
 
@@ -132,8 +132,8 @@ def simulate(
 ) -> SimulatedPrior:
     """Simulate a prior of a clean photo (H, W, 3). The same arguments give the same result.
 
-    `degraded` is the degraded version of the photo, of the same size, of which traces may remain in
-    the prior. If it is None, none do.
+    `degraded` is the degraded version of the photo, of the same size, which may be blended into the
+    prior with a small weight; None: it is not.
     """
     rng = np.random.default_rng([seed, 0])
     height, width = clean.shape[:2]
@@ -226,7 +226,7 @@ def mix(
 
 
 def _mildly(settings: SimulatorSettings) -> SimulatorSettings:
-    """The settings with small ranges (`MILD`) for all geometry and texture that is not off."""
+    """The settings with small ranges of geometry and texture; amounts of 0 (scale: 1) stay so."""
     off = SimulatorSettings(
         shift=(0, 0), scale=(1, 1), rotation_deg=0, perspective=0, local=(0, 0), texture=(0, 0)
     )
@@ -290,7 +290,7 @@ class Example:
 
 
 def example() -> Example:
-    """Make the example from scikit-image coffee.png (CC0, Rachel Michetti, Pikolo Espresso Bar)."""
+    """An example from scikit-image's coffee.png (CC0, Rachel Michetti, Pikolo Espresso Bar)."""
     from skimage import data
 
     clean = images.from_uint8(data.coffee())

@@ -101,7 +101,7 @@ def source_in_xmp(data: bytes) -> str:
 
 
 def read(data: bytes) -> Provenance:
-    """Read the C2PA manifest in a file's bytes. If this fails, `state` of the result says why."""
+    """Read the C2PA manifest in a file's bytes; if this fails, `state` and `problems` say why."""
     if not has_manifest(data):
         return Provenance("absent")
     try:
@@ -202,7 +202,7 @@ def load_credentials(certificate: Path, key: Path, *, now: datetime | None = Non
         leaf = x509.load_pem_x509_certificates(chain)[0]
         private = serialization.load_pem_private_key(secret, password=None)
     except OSError as exc:
-        raise SettingsError(f"cannot read {exc.filename}: {exc.strerror}; name another") from exc
+        raise SettingsError(f"cannot read {exc.filename}: {exc.strerror}; check the path") from exc
     except (ValueError, TypeError) as exc:
         raise SettingsError(
             f"expected a certificate chain (PEM) in {certificate} and a private key (PEM, without "
@@ -230,7 +230,7 @@ def _algorithm(key: Any) -> str:  # noqa: ANN401  # many kinds of private key
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size in sizes:
         return sizes[key.curve.key_size]
     raise SettingsError(
-        f"expected a P-256/384/521, RSA or Ed25519 private key, got {type(key).__name__}; use one"
+        f"expected a P-256/384/521, RSA or Ed25519 private key, got {type(key).__name__}"
     )
 
 
@@ -282,7 +282,7 @@ def _add(builder: Any, source: SourceFile, relationship: str, label: str) -> Non
 
 
 def manifest(prior: SourceFile | None) -> dict[str, Any]:
-    """The C2PA manifest of a restoration, as the dictionary that the package c2pa expects."""
+    """The C2PA manifest of a restoration, made with `prior` or without one (None), for c2pa."""
     agent = {"name": "Verax", "version": __version__}
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["photo"]}}
     placed = {"action": "c2pa.placed", "parameters": {"ingredientIds": ["prior"]}}

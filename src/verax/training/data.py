@@ -154,9 +154,10 @@ def _window(
     whole: bool,
     scales: tuple[float, float] = (1.0, 2.4),
 ) -> tuple[slice, slice]:
-    """A random window of a photo with the aspect ratio of `size`, as slices of rows and columns.
+    """A random window of a photo, as slices of rows and columns.
 
-    `full` is the photo's (height, width, ...). With `whole`, the window holds most of the photo.
+    `full` is the photo's (height, width, ...); the window has the aspect ratio of `size`, also
+    (height, width). With `whole`, the window holds most of the photo.
     Otherwise it is larger than `size` by a random factor between the two values of `scales`.
     """
     most = min(full[0] / size[0], full[1] / size[1])

@@ -51,7 +51,7 @@ class Exported:
 
     Attributes:
         bytes: the file's size.
-        precision: the form in which weights are stored.
+        precision: the form in which weights are stored, such as "8-bit weights".
         difference: largest difference between its outputs and those of torch.
         sizes: (height, width) of the pictures with which the outputs were compared.
     """
@@ -128,7 +128,10 @@ def _narrow(model: onnx.ModelProto, recipe: TrainingRecipe) -> tuple[onnx.ModelP
 
 
 def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
-    """A copy of a float32 model whose file stores the weights in the form `precision`."""
+    """A copy of a float32 model that stores its weights in another form, such as "8-bit weights".
+
+    They are converted back to float32 when the model is loaded.
+    """
     narrow = onnx.ModelProto()
     narrow.CopyFrom(model)
     for tensor in list(narrow.graph.initializer):
@@ -247,9 +250,9 @@ def _sizes(recipe: TrainingRecipe) -> tuple[tuple[int, int], ...]:
 
 
 def _example(recipe: TrainingRecipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
-    """An input (1, C, H, W) of the recipe's network: a smooth picture with noise, never random.
+    """An input (1, C, H, W) of the recipe's network: a smooth picture with noise, always the same.
 
-    `multiples` is (height, width) in multiples of the step in which the network's input can grow.
+    Its (height, width) is `multiples` times the number of px by which its sides must be divisible.
     """
     height, width = (m * recipe.shape.multiple for m in multiples)
     planes = {"tone": 3, "detail": DETAIL_INPUTS}[recipe.network]

@@ -277,9 +277,9 @@ def _refuse_leaks(training: list[_Row], test: list[_Row]) -> None:
 
 
 def look(path: Path) -> NDArray[np.bool_]:
-    """The perceptual hash of a picture file, 256 bits.
+    """The perceptual hash of a picture file, as 256 booleans.
 
-    A bit says whether a pixel of a grey thumbnail of 17x16 px is brighter than the one left of it.
+    Each says whether a pixel of a grey thumbnail of 17x16 px is brighter than its left neighbour.
     """
     with PillowImage.open(path) as picture:
         grey = np.asarray(picture.convert("L"), np.float32)

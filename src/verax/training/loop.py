@@ -39,12 +39,13 @@ class Team:
         rank: number of this process, from 0.
         size: how many processes train together.
         device: on which this process computes.
+        fabric: the lightning_fabric.Fabric that connects the processes; None for a single one.
     """
 
     rank: int
     size: int
     device: torch.device
-    fabric: Any = None  # lightning_fabric.Fabric, or None for a single process
+    fabric: Any = None
 
     def wrapped(self, net: nn.Module) -> nn.Module:
         """Wrap the network so that its gradients are averaged over all processes."""
@@ -65,9 +66,9 @@ class Team:
 def team(devices: int) -> Team:
     """Start the processes that train together, one on each of `devices` GPUs (0: all GPUs).
 
-    On a machine without a GPU, this number of CPU processes (at least 1) is started. Returns what
-    the calling process needs to know. Raises MissingExtraError if the extra "multi-gpu" is needed
-    but not installed.
+    On a machine without a GPU, this number of CPU processes (at least 1) is started. Returns the
+    number and the device of the calling process, and how to reach the others. Raises
+    MissingExtraError if several processes need the extra "multi-gpu" and it is not installed.
     """
     cuda = torch.cuda.is_available()
     count = devices or (torch.cuda.device_count() if cuda else 1)
@@ -139,7 +140,7 @@ class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
 
 
 class _Run:
-    """A training run: its loop, and all that does not change during it."""
+    """A training run: the training loop, with everything that does not change during the run."""
 
     def __init__(
         self, recipe: TrainingRecipe, library: Library, folder: Path, crew: Team, report: Report
