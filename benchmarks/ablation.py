@@ -1,4 +1,4 @@
-"""Measure what a prior gains: one row per way of using it, and rows without it as controls.
+"""Measure what a prior gains: one row for each way of using it, and rows that do not use it.
 
     python benchmarks/ablation.py [--set simulated|real] [--count 8] [--tasks haze,rain] [--save F]
 
@@ -51,7 +51,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One photo with all that the rows need; slow parts are computed once."""
+    """One photo, with everything that the rows of the table need; slow parts are computed once."""
 
     name: str
     task: str
@@ -134,7 +134,7 @@ def low_band(case: Case) -> Image:
 
 
 def oracle(case: Case) -> Image | None:
-    """The fusion with the true registration; None where the truth is unknown."""
+    """The restoration by the true registration; None if the true registration is not known."""
     if case.truth is None:
         return None
     registration = replace(
@@ -231,7 +231,7 @@ Values = dict[str, dict[str, float]]  # by row, by measure
 
 
 def rows_of(case: Case) -> Values:
-    """The values of every row for a case; a row that fails is printed and left out."""
+    """The metrics of every row of the table for one photo; a row that fails is only printed."""
     values: Values = {}
     for name, row in ROWS.items():
         try:

@@ -56,7 +56,10 @@ class Block(nn.Module):
 
 
 class Front(nn.Module):
-    """Mean and maximum of the planes of each stage, (n, SEEN), for pictures (n, 3, h, w)."""
+    """The first stages of EfficientNet-Lite0, for pictures (n, 3, h, w).
+
+    Returns (n, SEEN): mean and maximum over the picture of each channel of each stage.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class Front(nn.Module):
 
 
 def front(checkpoint: Path) -> Front:
-    """The front with frozen weights, read from a checkpoint of EfficientNet-Lite0."""
+    """The first stages, with fixed weights from a checkpoint of EfficientNet-Lite0."""
     theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)
     net = Front().eval().requires_grad_(requires_grad=False)
     convs = [module for module in net.modules() if isinstance(module, Conv)]
@@ -96,7 +99,8 @@ def front(checkpoint: Path) -> Front:
 
 
 def with_features(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The tone network with a second output: mean, deviation, max, min of its coarsest planes."""
+    """The tone network with one more output: the mean, standard deviation, maximum and minimum of
+    each channel at its coarsest scale."""
     graph = model.graph
     norm = next(node for node in graph.node if node.op_type == "LayerNormalization")
     mean = next(node for node in graph.node if node.output[0] == norm.input[0])

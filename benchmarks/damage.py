@@ -4,12 +4,16 @@
 
 FOLDER holds clean photos. The middle of each, at most --side px, gets holes, scratches and dust
 at known places; its prior is simulated from the clean photo (other light and texture, a drift
-below 0.2 %). Prints for each photo, and as means: F of the mask that is found with `--task
-old_photo`, with dust and without, and F without the option; PSNR inside the true mask when it is
-filled from the prior, by the two inpainting methods of OpenCV and by that of scikit-image, also for
-tape, a tear and a stain; whether damage is found in the clean photo without the option, in colour
-and in black and white. With --restore, damaged and clean photo are restored with the prior, and
-PSNR outside the mask is printed.
+below 0.2 %). Prints for each photo, and as means:
+
+- the F1 score of the mask that is found with `--task old_photo`, with dust and without dust, and
+  that of the mask found without this option;
+- PSNR inside the true mask after filling it from the prior, by the two inpainting methods of OpenCV
+  and by that of scikit-image, also for tape, a tear and a stain;
+- whether damage is found in the clean photo without the option, in colour and in black and white.
+
+With --restore, the damaged and the clean photo are restored with the prior, and PSNR outside the
+mask is printed.
 """
 
 import argparse
@@ -53,7 +57,7 @@ def psnr(picture: Image, truth: Image, where: Mask) -> float:
 
 
 def fills(photo: Image, prior: Image, mask: Mask, truth: Image, *, small: bool) -> Row:
-    """PSNR inside the mask for every way to fill it; the slowest way only if `small`."""
+    """PSNR inside the mask for every way of filling it; the slowest only for a `small` photo."""
     levels, hole = images.to_uint8(photo), mask.astype(np.uint8)
     pictures: dict[str, NDArray[np.float32]] = {
         "prior": fill(photo, relight(photo, prior, ~mask), mask),
@@ -67,7 +71,7 @@ def fills(photo: Image, prior: Image, mask: Mask, truth: Image, *, small: bool) 
 
 
 def worn(clean: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
-    """A photo under a strip of tape, with a torn corner and a stain, and where they are."""
+    """A photo under a strip of tape, with a torn corner and a stain, and the mask of all three."""
     height, width = clean.shape[:2]
     pixels, mask = clean.copy(), np.zeros((height, width), np.uint8)
     at, lean, wide = rng.uniform((0.2, -0.15, 0.06), (0.7, 0.15, 0.1)) * width

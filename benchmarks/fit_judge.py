@@ -61,7 +61,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The inputs of both groups for a sample, the true label of each fault, and its weight."""
+    """A sample: the inputs of both groups of networks, and for each fault its label and weight."""
 
     facts: Floats
     sights: Floats
@@ -91,7 +91,8 @@ def row(eye: Front, sample: Sample, name: str, weight: float = 1.0) -> Row:
 
 
 def sights(eye: Front, parts: Tensor, whole: Tensor) -> Tensor:
-    """Features by the front, (1, 3 SEEN): mean and maximum over the parts, and of the whole."""
+    """Features (1, 3 SEEN) of a picture by EfficientNet: their mean and their maximum over `parts`
+    of the picture, and those of the `whole` picture."""
     pooled = eye(parts)
     return torch.cat([pooled.mean(0, keepdim=True), pooled.amax(0, keepdim=True), eye(whole)], 1)
 
@@ -133,7 +134,7 @@ def opened(file: Path) -> Photo:
 
 
 class Group(nn.Module):
-    """Log-odds of TASKS from inputs (b, n): the mean of NETS small networks."""
+    """Log-odds (b, 10) of each fault from inputs (b, n): the mean of several small networks."""
 
     def __init__(self, middle: Tensor, deviation: Tensor, *, dropout: float, nets: int) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class Group(nn.Module):
 
 
 class Judge(nn.Module):
-    """Log-odds of TASKS (1, 10) from the clues of a photo."""
+    """Log-odds (1, 10) of each fault from the inputs of both groups of networks for one photo."""
 
     def __init__(self, eye: Front, by_facts: Group, by_sight: Group) -> None:
         super().__init__()

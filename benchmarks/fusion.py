@@ -7,8 +7,9 @@ pair of photo and generated restoration and one JSON line last.
 
 The restoration is that of `verax restore` without `--task`. The columns are:
 
-initial    low-frequency distance between photo and prior, rms (Gaussian, 3 % of the width)
-2% 3% 4%   distance restoration to prior, divided by photo to prior, for three Gaussians
+initial    rms difference of photo and prior after a Gaussian blur of 3 % of the width
+2% 3% 4%   rms difference of restoration and prior, divided by that of photo and prior, after
+           Gaussian blurs of 2, 3 and 4 % of the width
 own        share of strong edges without support in the photo (verax.fusion.light)
 prior      the same for the registered prior itself
 sobel      share of the strongest 5 % of Sobel edges that are not within 2 px of one of the

@@ -57,7 +57,7 @@ class Job:
 
 
 def geometry_row(photo: Image, sim: SimulatedPrior, names: Iterable[str]) -> Row:
-    """The entries of geometry as `measure` gives them, without the other entries, to save time."""
+    """The deviations of geometry as `measure` returns them; other deviations are not measured."""
     size = photo.shape[1], photo.shape[0]
     truths, look = injections.truth(sim, size), compare(photo, sim.prior)
     read: dict[str, float | None] = {}
@@ -134,7 +134,10 @@ def overlap(one: Box, other: Box) -> float:
 
 
 def crosstalk(job: Job) -> Row:
-    """Size of every column as measured, and the size that was not injected."""
+    """Inject one class of deviation, and measure every class.
+
+    Returns for each the measured size ("whole"), and the size that was not injected ("beyond").
+    """
     clean = job.photo.pixels(job.side)
     sim = injections.reference_prior(clean, job.case, job.photo.seed)
     deviation = measure(clean, sim.prior)
@@ -145,9 +148,10 @@ def crosstalk(job: Job) -> Row:
 
 
 def columns(deviation: Deviation, truths: dict[str, float], size: tuple[int, int]) -> Row:
-    """Columns of a deviation. The global part of a local field, in `truths`, is no cross-talk.
+    """The size of each class of deviation as measured ("whole") and after subtracting `truths`.
 
-    An entry that cannot be measured is null, and left out of the means.
+    `truths` holds what was injected, also the part of a local field that looks like a global move.
+    None stands for a class that cannot be measured.
     """
     read = {n: deviation.entries[n].value for n in truths if n in deviation.entries}
     readings = {n: v for n, v in read.items() if v is not None}
@@ -165,7 +169,7 @@ def columns(deviation: Deviation, truths: dict[str, float], size: tuple[int, int
 def sizes(
     readings: dict[str, float], minus: dict[str, float], width: int
 ) -> dict[str, float | None]:
-    """Length of each class of geometry after subtracting `minus`; None if a part is unknown."""
+    """Size of each class of geometry after subtracting `minus`; None if a part is not measured."""
 
     def part(name: str, rest: float, unit: float = 1.0) -> float:
         value, less = readings.get(name, np.nan), minus.get(name, rest)

@@ -29,7 +29,7 @@ ABOUT = {
 
 
 def print_points(rows: list[Row]) -> None:
-    """Slope, correlation and errors of each reading against the truth, by injection."""
+    """Print slope, correlation and errors of measured against injected amounts, by injection."""
     print(f"{'injected':15}{'entry':24}{'slope':>8}{'r':>9}{'rms':>9}{'worst':>9}{'measured':>10}")
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]

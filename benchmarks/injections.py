@@ -142,7 +142,8 @@ def object_change(kind: str, seed: int) -> Deviations:
 
 
 def truth(sim: SimulatedPrior, size: tuple[int, int]) -> dict[str, float]:
-    """What a perfect measurement gives: the injected map, split as Verax splits it."""
+    """The amounts that a perfect measurement finds: the injected motion, split into shift, scale,
+    rotation, perspective and local motion as Verax splits it."""
     width, height = size
     grid = np.stack(np.meshgrid(np.linspace(8, width - 9, 36), np.linspace(8, height - 9, 27)), -1)
     points = grid.reshape(-1, 2)

@@ -36,7 +36,8 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture, its simulated fault ("" for none), other faults present, how visible it is."""
+    """A picture with a simulated fault ("" for none), another fault that it also has, and how
+    visible the fault is."""
 
     pixels: Image
     fault: str
@@ -77,8 +78,8 @@ def cut(photo: Photo, rng: Generator, *, most: float) -> tuple[Image, Plane | No
 
 
 def stylise(photo: Image, rng: Generator) -> Image:
-    """A clear photo in another style: low or high key, grey, sepia, soft, with a glow, a cast,
-    grain, or restyled; a third as it is."""
+    """Give a clear photo another style: dark or bright, grey, sepia, low contrast, glow, a colour
+    cast, grain, or that of `restyle`; a third of the photos stay as they are."""
     chance = rng.random()
     if chance < 0.35:
         return photo
@@ -99,7 +100,8 @@ def stylise(photo: Image, rng: Generator) -> Image:
 
 
 def restyle(photo: Image, rng: Generator) -> Image:
-    """Gamma, faded in one colour, matte, warmer, paler, dimmer."""
+    """Change gamma and, at random, fade the photo, reduce its contrast, or change its colour,
+    saturation or brightness; a third of the photos stay as they are."""
     if rng.random() < 0.35:
         return photo
     out = photo ** np.float32(np.exp(rng.normal(0, 0.2)))
@@ -149,7 +151,7 @@ def room_add_veil(clear: Image, depth: Plane, rng: Generator) -> Image:
 
 
 def add_veil(clear: Image, rng: Generator) -> Image:
-    """Haze as `degrade` draws it, an even veil, or haze that hides only the distance."""
+    """Add the haze of `verax.degrade`, equally dense haze, or haze that hides only the distance."""
     make = rng.random()
     if make < 0.55:
         return simulated(clear, "haze", rng.uniform(0.1, 0.9), rng)
@@ -165,8 +167,7 @@ def add_veil(clear: Image, rng: Generator) -> Image:
 
 
 def add_snow(photo: Image, severity: float, rng: Generator) -> Image:
-    """Flakes without their own veil, sparse ones at times: over the photo, a veiled or a dimmer
-    one."""
+    """Add flakes, sometimes few, to the photo, which is sometimes hazy or darker than before."""
     scene = add_veil(photo, rng) if rng.random() < 0.4 else photo
     if rng.random() < 0.3:
         scene = scene * np.float32(rng.uniform(0.5, 0.9))
@@ -177,8 +178,10 @@ def add_snow(photo: Image, severity: float, rng: Generator) -> Image:
 
 
 def rained_on(photo: Image, severity: float, rng: Generator) -> Image:
-    """Drops that gather the sky: bright, soft, darker at the top; the scene behind out of focus
-    or misted at times."""
+    """Add drops on a window that show the sky upside down: bright, soft, darker at the top.
+
+    The scene behind them is sometimes out of focus or misted.
+    """
     if rng.random() < 0.15:  # at night
         photo = np.asarray(photo ** rng.uniform(1.3, 2.4) * rng.uniform(0.5, 1), np.float32)
     height, width = photo.shape[:2]
@@ -210,8 +213,10 @@ def rained_on(photo: Image, severity: float, rng: Generator) -> Image:
 
 
 def pan(photo: Image, severity: float, rng: Generator) -> Image:
-    """Nearly straight motion, of all or of a part more than of the rest; in linear light or, as of
-    averaged video frames, not."""
+    """Blur by nearly straight motion of the whole photo, or of a part more than of the rest.
+
+    It is computed in linear light or, like averaged video frames, in sRGB.
+    """
     angle, time = rng.uniform(0, np.pi), np.linspace(-0.5, 0.5, 96)
     path = np.stack([time, rng.normal(0, 0.15) * (time * time - 0.08)], 1)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

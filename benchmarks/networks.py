@@ -4,7 +4,7 @@
 
 Reads the folder named by VERAX_PICTURES (manifest.csv). PSNR in RGB on the photo's grid, no
 border cropped; "matched" scales the result to the reference's mean brightness first. "forced" is
-the network with the data set's fault taken as certain, as with --task: no diagnosis.
+the network that is told the fault of the dataset, as with --task, instead of estimating it.
 "worst" is the smallest gain over the unchanged photo. The last line is JSON.
 """
 

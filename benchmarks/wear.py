@@ -109,7 +109,7 @@ def dust(size: Size, rng: Generator, scale: float) -> Plane:
 
 
 def tone(rng: Generator) -> NDArray[np.float32]:
-    """A random colour of damage: white paper or dark ground, rarely between."""
+    """A random colour of damage: white paper or dark background, rarely something between."""
     value = rng.uniform(0.8, 1) if rng.random() < 0.65 else rng.uniform(0, 0.15)
     if rng.random() < 0.1:
         value = rng.uniform(0.15, 0.8)
@@ -171,7 +171,7 @@ def worn(picture: Image, rng: Generator, scale: float) -> tuple[Image, Mask]:
 
 
 def aged(picture: Image, rng: Generator) -> Image:
-    """The picture made grey, faded and toned, or grainy, each with some probability."""
+    """The picture made grey, faded with a colour cast, or grainy, each with some probability."""
     if rng.random() < 0.25:
         picture = np.repeat((picture @ GREY)[..., None], 3, 2)
     if rng.random() < 0.3:
