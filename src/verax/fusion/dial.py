@@ -1,8 +1,8 @@
 """The thresholds that belong to a fidelity, and the classes of the trust map.
 
-A fidelity from 1 to 0 is turned into thresholds, which decide what is taken from the prior. Two
-pictures are never blended by it. The trust map states, for each pixel of a restoration, how much of
-it belongs to each class."""
+A fidelity from 1 to 0 is turned into thresholds, which decide what is taken from the prior; it is
+not a weight with which photo and prior are averaged. The trust map states, for each pixel of a
+restoration, how much of it belongs to each class."""
 
 from dataclasses import dataclass, replace
 
@@ -38,8 +38,8 @@ class Dial:
             photo) against the prior's local changes.
         contrast: how far the contrast of detail may be matched to the prior's, in [0, 1], if only
             the photo's light is wrong.
-        toned: how much the correction of tone removes, in [0, 1], of the low-frequency difference
-            between the base and the light to be reached.
+        toned: share, in [0, 1], by which the base's low-frequency difference from the light that it
+            shall get is reduced.
         beyond: how much is taken, in [0, 1], of changes that nothing in the photo justifies. It is
             0 from fidelity 1 to the default, then rises to 1 at fidelity 0.
     """
@@ -74,9 +74,9 @@ def at(fidelity: float) -> Dial:
 
 
 def without_style(dial: Dial) -> Dial:
-    """The thresholds for a photo whose light is wrong in the same way everywhere, as under water.
-    The prior's local changes of light are then the generator's style: they are used only as far as
-    at fidelity 1 or, if the fidelity is below the default, somewhat farther."""
+    """The thresholds `dial`, changed for a photo whose light is wrong in the same way everywhere,
+    as under water. The prior's local changes of light are then the generator's style: down to the
+    default fidelity they are limited as at fidelity 1; below it, this limit is lifted gradually."""
     even, contrast = EVEN[0] * (1 - dial.beyond), dial.beyond
     return replace(dial, even=even, toned=TONED[0], contrast=contrast, reach=dial.beyond)
 
@@ -85,6 +85,6 @@ CLASSES = ("photo", "confirmed", "light", "generated")
 
 
 def of_one(name: str) -> NDArray[np.float16]:
-    """The trust map's value, four shares, for a pixel that belongs to one class only. `name` is the
-    class: "photo", "confirmed", "light" or "generated"."""
+    """The four shares (4,) in the trust map of a pixel that belongs to one class only: 1 for the
+    class `name` ("photo", "confirmed", "light" or "generated"), 0 for the others."""
     return np.asarray([name == each for each in CLASSES], np.float16)

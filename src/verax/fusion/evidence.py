@@ -43,7 +43,7 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
     256 evenly spaced lumas from 0 to 1.
 
     Method: the difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996),
-    in blocks. For each range of luma only the lowest tenth of the blocks is used, since the others
+    in blocks. For each range of luma the 10 % quantile of the blocks is used, since the others
     may hold texture. A large picture is sampled in at most `tiles` squares of `tile` px. In a
     picture with 8 bits the deviation is at least 1/255, for compression and rounding."""
     deviations, means = [], []
@@ -218,9 +218,10 @@ def summarise(
 ) -> Octave:
     """The statistics of one octave (pyramid level) as a whole.
 
-    The octave's noise is that of white noise of deviation `white`, but at most the lower quartile
-    of the energy that the prior leaves unexplained. It is more if the photo has energy everywhere
-    where the prior is smooth: then it has correlated noise, such as JPEG's.
+    The octave's noise is the larger of two estimates. One is white noise of deviation `white`, but
+    at most the lower quartile of the energy that the prior does not explain. The other,
+    of correlated noise such as JPEG's, counts if the photo has energy everywhere where the prior is
+    smooth.
 
     Args:
         photo, prior: (H, W) this octave of their lumas, or some of its rows.
@@ -256,8 +257,8 @@ def summarise(
 
 
 def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
-    """The energy (mean square) of the photo's noise, whatever its spectrum, and the certainty, in
-    [0, 1], that it is noise. Both come from the quarter of the places where the prior is smoothest.
+    """Two numbers: the energy (mean square) that the photo has where the prior is smoothest, in a
+    quarter of the places, and the certainty, in [0, 1], that this energy is noise, white or not.
     `raw`: a comparison that takes no noise into account. `visible`: where the prior covers the
     photo."""
     plain = visible & (raw.prior <= np.quantile(raw.prior[visible], 0.25))
@@ -268,8 +269,8 @@ def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def white_noise(photo: Image) -> float:
-    """Standard deviation of the white noise in the photo's luma: the lowest tenth of the deviations
-    in blocks of 8 px (method of Immerkaer, 1996), at most 0.08."""
+    """Standard deviation of the white noise in the photo's luma: the 10 % quantile of the
+    deviations in blocks of 8 px (method of Immerkaer, 1996), at most 0.08."""
     blocks = []
     for part in sample_tiles(photo, 64, 64):
         mask = noise_response(luma(part)) * np.float32(np.sqrt(np.pi / 2))

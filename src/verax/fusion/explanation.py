@@ -64,7 +64,7 @@ class Explanation:
             contrast.
         blur: the part of `sharpness` that a blur explains, not the light.
         front: how certain it is that the prior removed only what stood in front of the scene.
-        buried: rain hides most of the scene: what is behind it, with its light, is the prior's.
+        buried: whether rain hides most of the scene, so that the prior's light is taken, too.
         compression: standard deviation of the error that JPEG left in the photo's colours.
         faithful: how far detail that only the prior shows may be believed.
         reasons: names of the faults of the light, such as "haze".
@@ -89,8 +89,9 @@ class Explanation:
         return max(self.light, *self.sharpness, self.front, self.faithful) == 0
 
     def under_layers(self, share: float) -> "Explanation":
-        """This explanation, but with more `sharpness` if things in front of the scene, which lower
-        the contrast, cover a `share` of the photo above 0.05."""
+        """This explanation, with more `sharpness` if things in front of the scene, which lower the
+        contrast, cover much of the photo: it does not change up to a `share` of 0.05 and rises to 1
+        at 0.10."""
         faded = ramp(share, *LAYERED)
         return replace(self, sharpness=tuple(max(x, faded) for x in self.sharpness))
 
@@ -242,16 +243,18 @@ def _vivid(own: Float, other: Float) -> float:
 
 
 def _shown(faults: Faults | None, kind: str, limits: tuple[float, float]) -> float:
-    """How clearly the photo alone shows a fault, in [0, 1]: its certainty or, if more, the place of
-    its severity between the two `limits`. A fault may be slight but certain, such as thin haze."""
+    """How clearly the photo alone shows the fault `kind`, in [0, 1]: its certainty or, if that is
+    more, its severity, scaled so that the two `limits` become 0 and 1. A fault may be slight but
+    certain, such as thin haze."""
     if faults is None:
         return 0.0
     return max(faults[kind].certainty, ramp(faults[kind].severity, *limits))
 
 
 def _not_spoilt(faults: Faults | None) -> float:
-    """1 minus the certainty of noise, JPEG blocks or wrong light. These also make photo and prior
-    differ, so that a difference need not be something in front of the scene."""
+    """1 minus the certainty that the photo has noise, JPEG blocks or badly wrong light, whichever
+    is most certain. These also make photo and prior differ, so that a difference need not be
+    something in front of the scene."""
     if faults is None:
         return 1.0
     streaks = faults["rain"].certainty * ramp(faults["rain"].severity, *RAINY)
@@ -279,9 +282,10 @@ def _colour(pixels: Float) -> float:
 
 def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, target: bool) -> tuple[float, ...]:
     """For each octave (pyramid level), the finest first, the certainty that a blur lowered the
-    photo's contrast: the prior has more, compared with the two coarsest octaves. It never falls
-    towards finer octaves, which a blur weakens more. `changed`: the prior shows another state of
-    the scene; all are 0. `target`: removing a blur was the task; all are 1."""
+    photo's contrast. It follows from how much more contrast the prior has than the photo, compared
+    with the two coarsest octaves. A finer octave never gets less than a coarser one. `changed`: the
+    prior shows another state of the scene; all are 0. `target`: removing a blur was the task; all
+    are 1."""
     shares = [1.0 if target and not changed else 0.0] * len(octaves)
     if changed or target:
         return tuple(shares)

@@ -126,8 +126,8 @@ def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
 
 
 def _difference(own: Image, other: Image) -> Plane:
-    """How much two pictures differ at each pixel, (h, w): the absolute difference of luma, or 0.7
-    of the largest one of a channel, whichever is larger."""
+    """How much two pictures differ at each pixel, (h, w): the absolute difference of their luma or,
+    if that is more, 0.7 times the largest absolute difference of a channel."""
     off = np.abs(cv2.GaussianBlur(own - other, (0, 0), 0.8))
     return np.asarray(np.maximum(np.abs(luma(own - other)), 0.7 * largest(off)), np.float32)
 
@@ -264,8 +264,8 @@ def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArr
 def _displaced(
     places: Places, numbers: NDArray[np.intp], own: Image, other: Image
 ) -> NDArray[np.bool_]:
-    """For each of the places with the labels `numbers`, whether the prior (`other`) shows what the
-    photo (`own`) has there a few pixels away: it was moved, not removed."""
+    """For each of the places with the labels `numbers`, whether what the photo (`own`) shows there
+    is in the prior (`other`), too, at most a few pixels away. Then it was moved, not removed."""
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, other))
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):
@@ -284,10 +284,10 @@ def _no_part_of_the_scene(
     places: Places, is_removed: NDArray[np.bool_], side: int
 ) -> NDArray[np.bool_]:
     """For each labelled place, whether it is too thin to be part of the scene. Small places count
-    as well if many of them lie all over the picture.
+    as well if many that the prior removed lie all over the picture.
 
-    `is_removed`: True for the places to count. `side`: the long side of the reduced pictures in
-    px."""
+    `is_removed`: for each place, whether the prior removed it. `side`: the long side of the reduced
+    pictures in px."""
     thin = places.width <= THIN[0] * side + THIN[1]
     small = thin | ((places.width <= SMALL * side) & (places.area < AREA * side * side))
     counted = np.flatnonzero(small & is_removed)[1 if small[0] and is_removed[0] else 0 :]

@@ -106,7 +106,7 @@ def fuse(
         photo: (H, W, 3).
         base: (H, W, 3), the photo restored without the prior; its structure counts as the photo's.
         warped: the prior on the photo's grid, or None.
-        registration: of a prior placed "roughly", only light is used; of one placed "not", nothing.
+        registration: how the prior was placed: "roughly", only its light is used; "not", nothing.
         lit: (h, w, 3) of any size, a copy of the photo with only its light restored, or None.
         faults: the faults of the photo, or None if they are not known.
         fidelity: in [0, 1]; 1 takes light, and structure that the photo confirms; 0 is all the
@@ -119,7 +119,7 @@ def fuse(
     if photo.shape != base.shape:
         raise SizeMismatchError(
             f"expected a base of the photo's shape, {photo.shape}, got {base.shape}: "
-            "restore this photo, or resize the base"
+            "pass the base restored from this photo, or resize the base"
         )
     if warped is None or registration is None or not registration.usable:
         return alone(base)
@@ -199,8 +199,8 @@ def _explained(
 
 def _statistics(pair: _Pair) -> _Statistics:
     """The statistics of the octaves (pyramid levels), and the contrasts (standard deviations of
-    fine detail) of photo and prior. In a noisy photo, the noise is at most what the base
-    removed."""
+    fine detail) of photo and prior. In a photo that is certainly noisy, correlated noise is
+    estimated as at most what the base removed."""
     photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
     cleaned = bool(faults and faults["noise"].certainty > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()

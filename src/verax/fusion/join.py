@@ -85,7 +85,7 @@ class _State:
 
     Attributes:
         picture: (H, W, 3) the result up to this octave.
-        gain: mean gain of contrast that structure shown by both pictures got nearby.
+        gain: factor on the contrast of structure in both pictures, averaged around each place.
         agreed: how far photo and prior agreed so far, in [0, 1].
         amplitudes: (h, w, 3) strength of the structure so far from the photo, from the photo with
             the prior's contrast, and from the prior.
@@ -179,10 +179,10 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
     """The lowest frequencies of the result, (h, w, 3): those of the photo in its new light, moved
     towards the prior's.
 
-    They are moved where the light is wrong and coarse structure agrees, until the share
-    `dial.reach` of the way from the photo's light is covered. In haze they are moved farther, where
-    the light differs by more than 0.1. They are moved, too, where something in front of the scene
-    was removed."""
+    Where the light is wrong and coarse structure agrees, they are moved until the light is changed
+    by the share `dial.reach` of the difference between photo and prior. In haze they are moved
+    farther where both differ by more than 0.1. They are moved, too, where something in front of the
+    scene was removed."""
     toned, valid = copies.toned[-1], copies.valid[-1]
     share = max(explanation.light, float(explanation.buried), dial.beyond)
     target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])

@@ -1,8 +1,8 @@
 """The light of the result: fitted on reduced pictures, applied at full size. Also the trust map.
 
 The change of light is weakened where it would create strong edges that the photo does not support:
-it has no gradient of similar orientation, clearly above its noise, within 2 px. Amplitudes are not
-compared: in a dark or hazy photo edges are faint, but present."""
+within 2 px, the photo has no gradient of similar orientation that is clearly above its noise. The
+strength of edges is not compared: in a dark or hazy photo they are faint, but present."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -125,10 +125,12 @@ def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
 def noise_need(
     base: Image, gain: planes.Float, sigma: evidence.Table, slope: evidence.Table
 ) -> tuple[Plane, Plane]:
-    """The share of each pixel's noise that must be removed so that new light does not make it
-    visible, and the noise's standard deviation; planes (H, W). `gain` (H, W, 2): of luma and
-    chroma. `sigma`, `slope` (256,): noise, and slope of the exposure curve, for even steps of luma
-    from 0 to 1."""
+    """Two planes (H, W): the share of each pixel's noise that must be removed so that the new light
+    does not make it visible, and the noise's standard deviation.
+
+    `gain` (H, W, 2): the factors on luma and on chroma. `sigma` and `slope`, both (256,) for evenly
+    spaced lumas from 0 to 1: the standard deviation of the base's noise, and the slope of the
+    exposure curve."""
     grey = luma(base)
     deviation = evidence.look_up(sigma, grey)
     raised = evidence.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])

@@ -106,8 +106,8 @@ ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Relight:
-    """Changes the prior's light to the photo's by smooth fields: `gain` (h, w) of contrast, then
-    `offset` (h, w, 3) of colour. Their long side is at most 160 px."""
+    """Changes the prior's light to the photo's by smooth fields: contrast is multiplied by `gain`
+    (h, w), then `offset` (h, w, 3) is added to the colour. Their long side is at most 160 px."""
 
     gain: Plane
     offset: Float
@@ -215,9 +215,9 @@ def with_prior_contrast(
     """The picture with its contrasts, of detail of 1 to 2, 2 to 4 and 4 to 8 px, moved to the
     prior's.
 
-    `contrasts`: (3,) of photo and prior. Where the prior has more than the photo, the picture gets
-    the prior's, but at most `sharpened` (3,) times its own. Elsewhere it may only be raised to the
-    prior's, by a factor of at most `smoothed`."""
+    `contrasts`: (3,) of photo and prior. In bands in which the prior has more contrast than the
+    photo, the picture gets the prior's, but at most `sharpened` (3,) times its own. In other bands
+    it is only raised, by at most the factor `smoothed`."""
     (before, most), (have,) = contrasts, contrasts_of((picture,), valid)
     raised, lifted = np.minimum(most, have * sharpened), np.clip(most, have, have * smoothed)
     return with_contrasts(picture, valid, have, np.where(most > before, raised, lifted))
@@ -226,8 +226,8 @@ def with_prior_contrast(
 def on_the_dial(
     picture: Image, photo: Image, default: Image, prior: Warped, beyond: float
 ) -> Image:
-    """The fusion `picture`, its contrast changed to move in one direction only as the fidelity
-    falls.
+    """The fusion `picture`, its contrast changed so that it only rises or only falls as the
+    fidelity is lowered.
 
     Above the default fidelity, an octave (pyramid level) that the prior sharpens gets at most the
     contrast in `default`, the fusion at that fidelity. Below it, contrasts lie between those of

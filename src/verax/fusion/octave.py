@@ -48,8 +48,8 @@ class Rules:
 
     @property
     def angle(self) -> float:
-        """The largest angle (rad) by which the photo's structure is turned towards the prior's; the
-        cosine of an angle is a correlation. It is smaller if only the light is wrong."""
+        """The largest angle (rad) by which the photo's structure is turned towards the prior's,
+        smaller if only the light is wrong. The cosine of an angle is a correlation."""
         explanation = self.explanation
         blur = max(explanation.blur[self.index], LIT * explanation.sharpness[self.index])
         return self.dial.angle * blur
@@ -61,7 +61,7 @@ class Surroundings:
     resolution; all but `gain` and `contrast` are in [0, 1].
 
     Attributes:
-        gain: mean gain of contrast that structure shown by both got nearby in the coarser octave.
+        gain: mean factor on contrast nearby in the coarser octave, where both show the same.
         agreed: how far photo and prior agreed in the coarser octaves.
         front: where something in front of the scene was removed.
         valid: where the prior covers the photo.
@@ -81,10 +81,11 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A joined octave (pyramid level): `band` (H, W, 3). At half its resolution: `gain`, the mean
-    gain of contrast that structure shown by both pictures got nearby; `agreed`, how far photo and
-    prior agree in this octave and in coarser ones, in [0, 1]; `amplitudes` (h, w, 3), the strength
-    of the structure that is the photo's, the photo's with the prior's contrast, and the prior's."""
+    """A joined octave (pyramid level): `band` (H, W, 3). At half its resolution: `gain`, the factor
+    on the contrast of structure in both pictures, averaged around each place; `agreed`, how far
+    photo and prior agree in this octave and in coarser ones, in [0, 1]; `amplitudes` (h, w, 3), the
+    strength of the structure that is the photo's, the photo's with the prior's contrast, and the
+    prior's."""
 
     band: Float
     gain: Plane
@@ -146,15 +147,15 @@ def _mixed(
     """The joined octave (H, W, 3). Planes other than `bands` have half its resolution.
 
     Args:
-        bands: the octave of the photo in the new light, its luma, that of the prior, its luma, and
-            a buffer. The result is a weighted sum of the first four and overwrites the first.
+        bands: the photo's octave in the new light, its luma, the prior's octave, its luma, and a
+            buffer. The result is a weighted sum of the first four and overwrites the first.
         around: what is known of each place.
-        relit: gain of the photo's structure.
+        relit: factor on the photo's structure.
         turned: how far structure is turned towards the prior's.
-        longer: gain that makes up for contrast lost by turning.
-        colour: how far colour is turned as the luma is, in [0, 1].
-        amount: share that is taken from the prior, in [0, 1].
-        missing: how far the colour is the prior's, in [0, 1].
+        longer: factor on both that makes up for contrast lost by turning.
+        colour: how far colour is turned like the luma, in [0, 1].
+        amount: share of the prior's octave that is taken as it is, in [0, 1].
+        missing: how far the photo's colour is replaced by the prior's, in [0, 1].
     """
     toned, lit, other, grey, spare = bands
     rest = (1 - amount) * longer
@@ -182,9 +183,9 @@ def _mixed(
 def _gains(
     evidence: Evidence, energy: Plane, around: Surroundings, sharpness: float
 ) -> tuple[Plane, Plane]:
-    """The gain (h, w) that brings the contrast of the photo in its new light to the prior's, as far
-    as `sharpness` in [0, 1] says; and its mean over nearby structure that both pictures show.
-    `energy`: local mean square of the photo's structure in its new light."""
+    """Two planes (h, w): the factor that brings the contrast of the photo in its new light to the
+    prior's, as far as `sharpness` in [0, 1] says; and its average nearby, over structure in both
+    pictures. `energy`: local mean square of the photo's structure in its new light."""
     local = np.sqrt(evidence.prior / np.maximum(energy, 1e-8))
     local = np.clip(local, *GAINS) ** np.float32(sharpness)
     weight = evidence.confirmed * np.minimum(evidence.photo, 1e-2)
@@ -199,8 +200,8 @@ def _gains(
 @dataclass(frozen=True, slots=True)
 class _Turn:
     """How far structure is turned towards the prior's, at each place. `share`: weight of the
-    prior's octave against the photo's, in [0, 1]. `scale`: factor on the prior's octave, by which
-    both have the same length."""
+    prior's octave against the photo's, in [0, 1]. `scale`: factor, at most 1, on the prior's octave
+    that lowers its amplitude to the photo's."""
 
     share: Plane
     scale: Plane
@@ -262,7 +263,8 @@ def _chroma_agreement(
     """The energy (mean square) of the difference in colour between photo and prior, (h, w), and how
     far their colours agree, in [0, 1]. Two things may have the same luma, but another colour.
 
-    `gain` and `contrast` are the factors on photo and prior. Every second pixel and row is used."""
+    `toned`, `theirs`: the octave (H, W, 3) of the photo in its new light and of the prior, of which
+    every second row and column is used. `gain`, `contrast`: the factors on them."""
     own, its = (cv2.transform(every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
         windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
@@ -275,11 +277,9 @@ def _chroma_agreement(
 def _lost_colour(
     off: Plane, energy: Plane, gain: Plane, evidence: Evidence, rules: Rules
 ) -> Plane | np.float32:
-    """How far the photo's colour was lost to JPEG compression, in [0, 1]: fully if the error of
-    JPEG's colours, which brightening amplified, explains the difference in colour to the prior.
-
-    `off`: energy (mean square) of that difference. `energy`: of the photo's structure in its new
-    light."""
+    """How far the photo's colour was lost to JPEG compression, in [0, 1]: as far as JPEG's error of
+    colours, amplified by brightening, explains the difference in colour to the prior. `off`: energy
+    (mean square) of that difference. `energy`: of the photo's structure in its new light."""
     error = rules.explanation.compression
     if error == 0:
         return np.float32(0)

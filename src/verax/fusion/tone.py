@@ -13,7 +13,8 @@ structure:
    contrast where alignment is not exact. Where there is little evidence, or the two structures
    disagree, the fine correction is replaced by the coarse one.
 
-How far each correction is applied follows from the photo (see `reason` and `shares`)."""
+Each correction is applied as far as it certainly mends damage and does not bring in style, then
+farther until enough of the difference between base and prior is removed."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -86,8 +87,8 @@ def fit(
         prior: (h, w, 3) registered onto it.
         weight: (h, w) in [0, 1], weight of each pixel of the prior.
         exposure: gain in linear light.
-        reach: least share of the low-frequency difference between both to be removed, in [0, 1].
-        local: False fits local corrections only in windows of a quarter of the picture.
+        reach: least share, in [0, 1], by which the low-frequency difference of both is reduced.
+        local: if False, corrections are fitted only in windows of a quarter of the picture.
     """
     curve = exposure_curve(exposure)
     exposed = expose(base, curve)
@@ -177,7 +178,7 @@ def stretch(image: Image, grey: Plane, gain: Float) -> Image:
 
 def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
     """Local correlation of the fine structure of two pictures, (h, w) in [0, 1]; 1 where both are
-    flat. `size`: their long side in px, of which the windows are shares."""
+    flat. `size`: their long side in px, which sets the size of the windows."""
     one, two = (
         blur(y, PRECISE * size) - blur(y, GAIN * size) for y in (luma(exposed), luma(prior))
     )
@@ -189,7 +190,7 @@ def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
 
 def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Float:
     """The prior's local standard deviation divided by the exposed base's, for luma and for chroma:
-    (h, w, 2). `size`: their long side in px, of which the windows are shares."""
+    (h, w, 2). `size`: their long side in px, which sets the size of the windows."""
     deviations = []
     for picture in (exposed, prior):
         smooth = blur(picture, PRECISE * size)
@@ -206,12 +207,13 @@ def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Float:
 def shares(
     base: Image, exposed: Image, prior: Image, weight: Plane, steps: list[ToneField], reach: float
 ) -> list[Plane]:
-    """How far the correction of each step is applied at each place: planes (h, w) in [0, 1].
+    """How far the correction of each step is applied at each place: a plane (h, w) in [0, 1] for
+    each.
 
-    `steps`: the coarse and the fine correction, and the fine one with all that it left. Shares
-    begin with the certainty that damage is mended, the last one with 0. They are then raised, first
-    the coarse one, until the share `reach` of the low-frequency difference between base and prior
-    is removed (for the last step, 0.05 less). A difference below 0.008 (rms) stays."""
+    `steps`: the coarse correction, the fine one, and the fine one plus the difference that it left.
+    The planes of the first two start as the certainty that damage is mended, the third as 0. Each
+    is then raised in this order until the share `reach` of the low-frequency difference between
+    base and prior is removed (the third: `reach` - 0.05). A difference below 0.008 (rms) stays."""
     size = max(weight.shape)
     low = LOW * size
     results = [exposed, *(apply(step, exposed) for step in steps)]

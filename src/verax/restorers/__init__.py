@@ -83,7 +83,7 @@ def load(path: Path) -> Checkpoint:
 
         known = spandrel()
     except ImportError as exc:
-        raise missing_extra("a weights file as restorer", "checkpoint") from exc
+        raise missing_extra("restoring with a weights file", "checkpoint") from exc
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         descriptor = known.ModelLoader(device=device).load_from_file(path)
@@ -98,8 +98,8 @@ def load(path: Path) -> Checkpoint:
     if not (restores and colour):
         raise SettingsError(
             f"{path}: expected a network that turns RGB into RGB of the same size, got {name}, "
-            f"which enlarges {descriptor.scale} times and makes {descriptor.output_channels} "
-            f"channels of {descriptor.input_channels}: choose another file"
+            f"which enlarges {descriptor.scale} times and turns {descriptor.input_channels} "
+            f"channels into {descriptor.output_channels}: choose another file"
         )
     return Checkpoint(descriptor.eval(), name, device)
 
@@ -138,12 +138,12 @@ class TorchSession:
 
 @lru_cache(maxsize=2)
 def trained(path: Path) -> runtime.Network | None:
-    """The network in a checkpoint of `verax train`, with the averaged weights; None if the file is
-    no such checkpoint."""
+    """The network in a checkpoint of `verax train`, with the weights averaged over the training;
+    None if the file is no such checkpoint."""
     try:
         import torch
     except ImportError as exc:
-        raise missing_extra("a weights file as restorer", "checkpoint") from exc
+        raise missing_extra("restoring with a weights file", "checkpoint") from exc
     from verax.restorers import nafnet
 
     try:

@@ -182,10 +182,10 @@ def diagnose(photo: Image) -> Faults:
 def clues(
     photo: Image, small: Image, answers: runtime.Floats, measures: Measures
 ) -> dict[str, runtime.Floats]:
-    """The inputs of the classifier of faults, by name. `facts` (1, n): texture of five parts of the
-    photo and of its thumbnail `small`; `answers`, the features and severities of the tone network;
-    and `measures`. `parts` (5, 3, h, w): those parts. `whole` (1, 3, h, w): the thumbnail,
-    halved."""
+    """The inputs of the classifier of faults, name -> array. "facts" (1, n): the texture of five
+    parts of the photo and of `small`, its thumbnail; `answers`, which are the tone network's
+    features and severities; and `measures`. "parts" (5, 3, h, w): the five parts. "whole" (1, 3, h,
+    w): the thumbnail at half its size."""
     size = [max(side // 2, NARROW) for side in small.shape[1::-1]]
     far = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
     parts = [runtime.part_at(photo, CLOSE, place) for place in NEAR]
@@ -199,15 +199,15 @@ def clues(
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
-    """The task of the prompt catalog for a photo's first certain fault; "restore" without one."""
+    """The task (prompt catalog) for the certain fault that hides the scene most, or "restore"."""
     suffers = faults or diagnose(photo)
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
 
 def _haze(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
-    """The certainty of haze: it lifts the darkest places of the thumbnail `small` and covers
-    structure. `transform`, `severity`: the tone network's. `limits`: log-odds of thin haze for
-    certainty 0, 1."""
+    """The certainty of haze, which lifts the darkest places of the thumbnail `small` and hides
+    structure. `transform`, `severity`: from the tone network. `limits`: the log-odds at which thin
+    haze has the certainty 0 and 1."""
     if severity < FAINTEST:
         return 0.0
     darkest = float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
@@ -218,7 +218,7 @@ def _haze(small: Image, transform: runtime.Floats, severity: float, limits: Ramp
 
 
 def _thin(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
-    """The certainty of thin haze in a thumbnail: over a scene with depth, its contrast varies."""
+    """The certainty of thin haze, whose local contrast varies, as in a scene with depth."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6.0))

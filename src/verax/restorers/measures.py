@@ -47,8 +47,8 @@ class Measures:
         anisotropy: gradient energy in the strongest direction over that across it; 1 if all are
             alike.
         light: median luma, in [0, 1].
-        shadows: 0.1 % and 1 % quantile of the largest channel of each pixel.
-        lights: 95 % and 99 % quantile of the same.
+        shadows: 0.1 % and 1 % quantile of the largest channel of each pixel, in [0, 1].
+        lights: 95 % and 99 % quantile of that channel.
         colour: mean difference between the largest and the smallest channel, as a share of the
             largest, in [0, 1].
         red: mean red divided by the larger of mean green and mean blue.
@@ -182,8 +182,8 @@ def _directions(fine: Plane, coarse: Plane) -> list[float]:
 def noise(parts: list[Image]) -> float:
     """Standard deviation of the noise in levels of 255, mean over the channels.
 
-    The mask of Immerkaer, "Fast noise variance estimation" (1996), is applied in blocks, of which
-    the lowest tenth counts, so that texture does not. If that shows noise, the deviation of the
+    The mask of Immerkaer, "Fast noise variance estimation" (1996), is applied in blocks; the
+    10 % quantile counts, so that texture does not. If that shows noise, the deviation of the
     smoothest blocks from a fitted plane counts as well, since cameras smooth noise and make it
     coarse."""
     fine = _quiet([_fine_noise(part) for part in parts], QUIET) * UNBIASED
@@ -232,9 +232,10 @@ def _roughness(part: Image) -> tuple[Values, Values]:
 
 
 def _steps(grey: Plane) -> tuple[float, float]:
-    """Mean step of luma at the borders of JPEG's 8 px blocks, less that elsewhere, in levels of
-    255; and the same in standard deviations of the steps elsewhere. The smaller of rows and columns
-    counts, since a texture may repeat in one direction."""
+    """Two numbers: by how much the mean step of luma at the borders of JPEG's 8 px blocks exceeds
+    that elsewhere, in levels of 255; and the same, divided by the standard deviation of the steps
+    elsewhere. The smaller of rows and columns counts, since a texture may repeat in one
+    direction."""
     return min(_steps_along(grey), _steps_along(grey.T))
 
 
@@ -253,8 +254,8 @@ def _steps_along(grey: Plane) -> tuple[float, float]:
 
 def _blur(steepness: float) -> float:
     """The sigma, in px, of a photo's blur. `steepness`: its steepest gradient after a blur of 0.7
-    px over that after 3 px. An edge blurred by b, then s, has a gradient like 1 / sqrt(b**2 +
-    s**2)."""
+    px divided by that after 3 px. An edge blurred by b, then by s, has a gradient proportional to 1
+    / sqrt(b**2 + s**2)."""
     ratio = steepness * steepness
     if ratio <= 1:
         return WIDEST_BLUR

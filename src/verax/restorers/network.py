@@ -206,9 +206,9 @@ def night(small: Image) -> float:
 
 
 def exposed(transform: Floats, small: Image) -> Floats:
-    """The colour transform (6, h, w), log gains and offsets, moved to the brightness of most
-    photos: a dark one does not show how bright its scene was. Bright parts of `small` are hardly
-    lifted."""
+    """The colour transform (6, h, w), log gains and offsets, changed so that the result comes
+    closer to the brightness of most photos, since a dark photo does not show how bright its scene
+    was. Bright parts of the thumbnail `small` are hardly lifted."""
     lit = toned(small, transform)
     mean = max(float(lit.mean()), 0.02)
     wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))
@@ -241,10 +241,10 @@ def lifted(transform: Floats, power: Floats) -> Floats:
 
 
 def careful(transform: Floats, small: Image, certainty: float, *, reddened: float = 1.0) -> Floats:
-    """The colour transform (6, h, w), weakened until it does no harm to the thumbnail `small`: it
-    turns less than 4 % of it black or white, and at most the share `reddened` from bluish or grey
-    to red. Its strength is `certainty`, in [0, 1], or down to a fifth of that; 0 if that is still
-    too much."""
+    """The colour transform (6, h, w) at the largest strength that does no harm to the thumbnail
+    `small`: less than 4 % of its pixels become black or white, and at most the share `reddened`
+    changes from bluish or grey to red. Strengths from `certainty`, in [0, 1], down to a fifth of it
+    are tried; if all do harm, the result is 0."""
     for share in SHARES:
         part = scaled(transform, share * certainty)
         result = toned(small, part)

@@ -259,8 +259,8 @@ def remove_rain(photo: Image) -> Image:
 
 
 def _between(layer: Image) -> Plane:
-    """How much of a removed layer (H, W, 3) lies between streaks, (H, W): the local minimum of a
-    strong layer with gaps; 0 for fine rain, which has no gaps."""
+    """How much of a removed layer (H, W, 3) is not a streak but lies between streaks, (H, W): its
+    local minimum if rain is heavy and has gaps; 0 for fine rain, which has no gaps."""
     luma = np.ascontiguousarray(layer.mean(2))
     mean = max(float(luma.mean()), 1e-4)
     thick = ramp(mean, *THICK) * ramp(float(np.quantile(luma, 0.02)) / mean, *GAPS)
