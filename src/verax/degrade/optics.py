@@ -31,7 +31,7 @@ _STEPS = 96  # points of a trajectory
 
 
 def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate camera shake in a random direction; `severity` (0 to 1) scales the blur's length.
+    """Simulate camera shake along a random path; `severity` (0 to 1) scales the path's length.
 
     In a third of the results the blur varies over the picture. `depth` is not used.
     """

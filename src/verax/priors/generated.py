@@ -274,7 +274,7 @@ def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
 
 
 def _defaults(model: Model) -> dict[str, Any]:
-    """Verax's own defaults of request parameters, by name; dropped if the model has no such one."""
+    """The values, by name, of request parameters that Verax sets if the user leaves them open."""
     quality = {"quality": model.default_quality} if model.default_quality else {}
     return {"output_format": "png", "background": "opaque"} | quality
 

@@ -124,8 +124,8 @@ def inject(
     """Simulate a prior: the clean photo with exactly these deviations, and the ground truth.
 
     The same arguments give the same result. `degraded` is the degraded version of the clean photo,
-    of the same size. It is blended into the prior with the weight `deviations.residual`, unless it
-    is None.
+    of the same size. It is blended into the prior with the mean weight `deviations.residual`; None:
+    it is not.
     """
     check_image(clean, name="clean")
     if degraded is not None and degraded.shape != clean.shape:

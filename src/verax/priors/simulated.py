@@ -72,7 +72,7 @@ class SimulatorSettings:
         colour: standard deviation of random entries added to an identity colour matrix.
         uneven_ev: largest standard deviation of differences in brightness over the photo, stops.
         night: probability of a change from day to night.
-        residual: largest weight of the degraded photo in the prior; in half of the priors it is 0.
+        residual: largest mean weight of the degraded photo in the prior; 0 in half of the priors.
         jpeg: probability of compression, at a quality of 80 to 97.
     """
 

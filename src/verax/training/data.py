@@ -24,13 +24,13 @@ Floats = NDArray[np.float32]
 
 THUMBNAILS = ((6, 8), (8, 6), (7, 7), (9, 12))  # sizes of batches in turn, sixths of the crop side
 DEPTH_SHARE = 0.3  # share of hazy samples made from photos with known depth
-# size at which a photo is degraded, over that of its thumbnail: noise and the like are added before
-# the photo is reduced, which averages it
+# how much larger than its thumbnail a photo is when it is degraded: noise and the like are added to
+# the larger photo, and averaged when it is reduced, as in real photos
 FINER = {
     "lowlight": 2, "noise": 2, "rain": 2, "snow": 2, "jpeg": 2, "raindrop": 2, "motion_blur": 2,
     "defocus_blur": 2,
 }  # fmt: skip
-# least severity: a slightly dim photo is mostly meant to be dim, and brightening does harm
+# lowest severity of samples: slightly dark photos are mostly meant to be so, and must not change
 MILDEST = {"lowlight": 0.4, "haze": 0.15}
 CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draws real pairs
 

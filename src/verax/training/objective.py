@@ -197,10 +197,11 @@ def held_out(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, An
 def validate(
     recipe: TrainingRecipe, net: nn.Module, batches: list[tuple[str, Any]], sheet: Path
 ) -> dict[str, Any]:
-    """Restore the validation samples, and write photos, restorations and references to `sheet`.
+    """Restore validation samples, and write photos, restorations and references to `sheet`.
 
-    Returns an entry for the log: "psnr", the mean over the tasks in dB, and
-    "photo_and_restoration", task -> PSNR of the photo and of the restoration.
+    `batches` holds, for each sample, its kind of degradation and a batch of this sample alone.
+    Returns an entry for the log: "psnr", the mean over the kinds in dB, and
+    "photo_and_restoration", kind -> PSNR of the photo and of the restoration.
     """
     rows: list[Tensor] = []
     gains: dict[str, list[tuple[float, float]]] = {}
