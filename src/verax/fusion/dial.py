@@ -38,8 +38,8 @@ class Dial:
             photo) against the prior's local changes.
         contrast: how far the contrast of detail may be matched to the prior's, in [0, 1], if only
             the photo's light is wrong.
-        toned: share, in [0, 1], by which the base's low-frequency difference from the light that it
-            shall get is reduced.
+        toned: share, in [0, 1], of the low-frequency difference between the base and the light that
+            the result should have, that is removed.
         beyond: how much is taken, in [0, 1], of changes that nothing in the photo justifies. It is
             0 from fidelity 1 to the default, then rises to 1 at fidelity 0.
     """

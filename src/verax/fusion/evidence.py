@@ -218,10 +218,10 @@ def summarise(
 ) -> Octave:
     """The statistics of one octave (pyramid level) as a whole.
 
-    The octave's noise is the larger of two estimates. One is white noise of deviation `white`, but
-    at most the lower quartile of the energy that the prior does not explain. The other,
-    of correlated noise such as JPEG's, counts if the photo has energy everywhere where the prior is
-    smooth.
+    The octave's noise is the larger of two estimates. One is the energy of white noise of
+    deviation `white`, but at most the lower quartile of the energy that the prior does not explain.
+    The other, for correlated noise such as JPEG's, counts if the photo has energy wherever the
+    prior is smooth.
 
     Args:
         photo, prior: (H, W) this octave of their lumas, or some of its rows.

@@ -278,8 +278,8 @@ def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float
 
 
 def _cells(grey: Plane, steps: Steps) -> tuple[Plane, Plane]:
-    """Least and largest DCT coefficients, (n, 8, 8), that a JPEG file of the luma plane may
-    hold."""
+    """The smallest and the largest DCT coefficients, (n, 8, 8), that a JPEG file of the luma plane
+    may stand for."""
     blocks = scipy.fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
     middle, half = np.round(blocks / steps) * steps, steps / 2 + np.float32(OFF)
     return middle - half, middle + half

@@ -282,10 +282,10 @@ def _colour(pixels: Float) -> float:
 
 def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, target: bool) -> tuple[float, ...]:
     """For each octave (pyramid level), the finest first, the certainty that a blur lowered the
-    photo's contrast. It follows from how much more contrast the prior has than the photo, compared
-    with the two coarsest octaves. A finer octave never gets less than a coarser one. `changed`: the
-    prior shows another state of the scene; all are 0. `target`: removing a blur was the task; all
-    are 1."""
+    photo's contrast. It grows with the prior's contrast divided by the photo's, compared with the
+    same ratio in the two coarsest octaves. A finer octave never gets less than a coarser one.
+    `changed`: the prior shows another state of the scene; all are 0. `target`: removing a blur was
+    the task; all are 1."""
     shares = [1.0 if target and not changed else 0.0] * len(octaves)
     if changed or target:
         return tuple(shares)

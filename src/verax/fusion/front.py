@@ -50,8 +50,11 @@ OfPlaces = Callable[[Plane], Float]  # values (h, w) -> one number for each labe
 
 def mask(toned: Image, warped: Warped, explanation: Explanation) -> Plane:
     """Where the prior removed something in front of the scene: (h, w), 1 there, else 0, at a size
-    whose long side is at most 640 px. `toned` is the photo after its light was changed to the
-    prior's."""
+    whose long side is at most 640 px.
+
+    `toned` is the photo after its light was changed to the prior's. If `explanation` says that
+    heavy rain hides the scene, or that the user's task was to remove something, every difference
+    counts, whatever its shape."""
     own, other, visible = (reduced(x, WORK) for x in (toned, warped.pixels, warped.valid))
     if explanation.buried:
         return differing(own, other, visible)

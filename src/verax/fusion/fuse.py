@@ -106,7 +106,7 @@ def fuse(
         photo: (H, W, 3).
         base: (H, W, 3), the photo restored without the prior; its structure counts as the photo's.
         warped: the prior on the photo's grid, or None.
-        registration: how the prior was placed: "roughly", only its light is used; "not", nothing.
+        registration: how the prior was placed; if "roughly", only light is used; if "not", nothing.
         lit: (h, w, 3) of any size, a copy of the photo with only its light restored, or None.
         faults: the faults of the photo, or None if they are not known.
         fidelity: in [0, 1]; 1 takes light, and structure that the photo confirms; 0 is all the

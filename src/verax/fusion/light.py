@@ -91,12 +91,12 @@ def solve(
 def _target(
     photo: Image, prior: Image, base_light: Image | None, weight: Plane, dial: Dial
 ) -> Image:
-    """A picture (h, w, 3) that has the light to be reached: a weighted mean of the prior,
-    `base_light` and even light, which is base or photo with one gain and offset fitted to the
-    prior. The last two hold less of the generator's style.
+    """A picture (h, w, 3) that has the light intended for the result: a weighted mean of the prior,
+    `base_light` and even light, which is base or photo with one gain and offset for each channel,
+    fitted to the prior. The last two hold less of the generator's style.
 
-    `base_light`: the photo in the base's light, or None. `weight` (h, w): of each pixel of the
-    prior."""
+    `base_light`: the photo in the base's light, or None. `weight` (h, w): the weight of each pixel
+    of the prior."""
     start, alike = base_light, 0.0
     if start is None:
         curve = matching.exposure_curve(matching.fit_exposure(photo, prior, weight))

@@ -57,7 +57,8 @@ def slope(curve: Float, steps: int) -> Float:
 
 def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
     """The gain in linear light that brings the base's brightness closest to the prior's. It
-    compares luma quantiles, which do not depend on alignment. `weight` (h, w): of each pixel."""
+    compares quantiles of luma, which need no alignment. `weight` (h, w): the weight of each
+    pixel."""
     visible = weight > 0.5 * weight.max()
     quantiles = np.linspace(0.02, 0.98, 49)
     base_levels = np.quantile(luma(base)[visible], quantiles).astype(np.float32)
@@ -226,8 +227,7 @@ def with_prior_contrast(
 def on_the_dial(
     picture: Image, photo: Image, default: Image, prior: Warped, beyond: float
 ) -> Image:
-    """The fusion `picture`, its contrast changed so that it only rises or only falls as the
-    fidelity is lowered.
+    """The fusion `picture`, its contrast only rising or only falling as the fidelity is lowered.
 
     Above the default fidelity, an octave (pyramid level) that the prior sharpens gets at most the
     contrast in `default`, the fusion at that fidelity. Below it, contrasts lie between those of

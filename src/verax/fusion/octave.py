@@ -152,7 +152,7 @@ def _mixed(
         around: what is known of each place.
         relit: factor on the photo's structure.
         turned: how far structure is turned towards the prior's.
-        longer: factor on both that makes up for contrast lost by turning.
+        longer: factor on both octaves that makes up for contrast lost by turning.
         colour: how far colour is turned like the luma, in [0, 1].
         amount: share of the prior's octave that is taken as it is, in [0, 1].
         missing: how far the photo's colour is replaced by the prior's, in [0, 1].

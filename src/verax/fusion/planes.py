@@ -94,9 +94,9 @@ def look_up(grid: Float, guide: Plane, rows: Rows | None = None) -> Float:
 
 
 def look_up_plane(plane: Float, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
-    """A coarse plane at every pixel of a picture (H, W, ...) of this shape, by bilinear
-    interpolation. If that is a stripe, `rows` holds its first row and the height of the whole
-    picture."""
+    """The values of a coarse plane at every pixel of a picture (H, W, ...) of this shape, by
+    bilinear interpolation. If that is a stripe of a picture, `rows` holds the stripe's first row
+    and the height of the whole picture."""
     x, y = places((plane.shape[1], plane.shape[0]), shape, rows)
     map_x, map_y = np.meshgrid(x, y)
     return np.asarray(cv2.remap(plane, map_x, map_y, cv2.INTER_LINEAR), np.float32)

@@ -41,7 +41,7 @@ OVERLAP = 32
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network that spandrel loaded; to call it restores a photo.
+    """A network that spandrel loaded. Called with a photo, it returns the base.
 
     `descriptor` is spandrel's object, which pads its input and crops its output. `architecture` is
     the name of the network's architecture. `device` is "cuda" or "cpu"."""

@@ -158,7 +158,7 @@ def nowhere_black(photo: Image, small: Image, severity: float) -> float:
     """The certainty, in [0, 1], of thin haze in a room: white is white, but nothing is black.
 
     `small` is the thumbnail of the photo, `severity` that of haze by the tone network, in [0, 1].
-    Of 1,508 clean photos, it wrongly takes four without JPEG blocks for hazy (docs/log.md)."""
+    Without those with JPEG blocks, four of 1,508 clean photos are taken for hazy (docs/log.md)."""
     certainty = ramp(severity, *SLIGHT)
     if certainty == 0:
         return 0.0

@@ -135,7 +135,7 @@ class Faults:
         return ", ".join(named) or "no fault"
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object: severity and certainty of each kind, and the measurements."""
+        """A JSON object: severity and certainty of each kind, and the measurements."""
         kinds = {
             f.kind: {"severity": round(f.severity, 3), "certainty": round(f.certainty, 3)}
             for f in self.entries
@@ -266,8 +266,8 @@ def _faded(measures: Measures) -> float:
 
 
 def _rain(photo: Image, light: float) -> tuple[float, float]:
-    """Severity and certainty of rain, in [0, 1]: streaks at the centre and near the corners. None
-    can be seen on white; `light` is the median luma."""
+    """Severity and certainty of rain, in [0, 1], from streaks at the centre and near the corners.
+    On white they cannot be seen; `light` is the median luma."""
     centre, change = runtime.look_at(photo, "rain")
     severity = centre["rain"]
     if severity < SUSPECT:
@@ -289,9 +289,9 @@ def green_cast(measures: Measures) -> float:
 
 
 def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
-    """Severity and certainty of water, in [0, 1]: unlike in a blue sky, red is missing but not
-    green, and leaves are yellower. `severity`: the tone network's. `odds`: log-odds of the
-    classifier."""
+    """How severe the cast of water is, and how certain, in [0, 1]: under water, red is missing but,
+    unlike in a blue sky, not green, and colours are less yellow than leaves. `severity`: the tone
+    network's. `odds`: log-odds of the classifier."""
     cast = green_cast(measures) * ramp(measures.red, *RED)
     watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
     plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))

@@ -166,7 +166,7 @@ def _band(band: Plane, colour: Plane, around: Plane) -> list[float]:
 
 
 def _directions(fine: Plane, coarse: Plane) -> list[float]:
-    """How steep fine slopes are against coarse ones, as log ratios over eight directions: the
+    """Five statistics, over eight directions, of the log ratio of fine slopes to coarse ones: the
     least, the largest, their difference, the difference of the two least, the mean."""
     fine_x, fine_y, coarse_x, coarse_y = (*_slopes(fine), *_slopes(coarse))
     ratios = []

@@ -61,7 +61,7 @@ WET = 0.6  # least severity of a fault of light or colour that is treated in a r
 def restore(photo: Image, faults: Faults | None = None) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior.
 
-    `faults`: as `diagnose` found them, possibly changed by the user's task; None: it is called."""
+    `faults`: what `diagnose` found, possibly changed by the user's task; None calls `diagnose`."""
     suffers = faults or diagnose(photo)
     if suffers["rain"].certainty < SURE:
         return treated(photo, light(photo, suffers), suffers)
@@ -75,7 +75,7 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
 
 def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
     """The photo after its colour transform (6, h, w) and denoising. If that loses structure or adds
-    noise, the transform is applied by half; if half is still too much, not at all."""
+    noise, the transform is applied at half strength; if that is still too much, not at all."""
     for share in TRIED if np.any(transform) else ():
         base = repaired(photo, scaled(transform, share), faults)
         if sound(photo, base):
@@ -167,11 +167,11 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def light(photo: Image, faults: Faults) -> Floats:
-    """The colour transform (6, h, w), log gains and offsets, that corrects light and colour; 0 for
-    none.
+    """The colour transform (6, h, w), log gains and offsets, that corrects light and colour; all 0
+    if nothing is to be corrected.
 
     It is the tone network's or, for a dark photo, a mean of two networks for darkness. It is weaker
-    if the fault is uncertain, or if it would clip."""
+    if the fault is uncertain, or if it would make places black or white."""
     worst = max(TONE_TASKS, key=lambda task: (faults[task].certainty, faults[task].severity))
     certainty = faults[worst].certainty
     if certainty < SURE:
@@ -208,7 +208,7 @@ def night(small: Image) -> float:
 def exposed(transform: Floats, small: Image) -> Floats:
     """The colour transform (6, h, w), log gains and offsets, changed so that the result comes
     closer to the brightness of most photos, since a dark photo does not show how bright its scene
-    was. Bright parts of the thumbnail `small` are hardly lifted."""
+    was. Bright parts of the thumbnail `small` are hardly brightened."""
     lit = toned(small, transform)
     mean = max(float(lit.mean()), 0.02)
     wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))

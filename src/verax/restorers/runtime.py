@@ -213,8 +213,9 @@ def look_at(
 
 
 def toned(photo: Image, transform: Floats) -> Image:
-    """The photo after its colour transform (6, h, w), clipped to [0, 1]: log of a gain, and an
-    offset, for each channel, on a coarse grid that is interpolated to every pixel."""
+    """The photo after a colour transform, clipped to [0, 1]. `transform` (6, h, w) holds the logs
+    of three gains, then three offsets, one of each for every channel, on a coarse grid that is
+    interpolated to every pixel."""
     nodes = _enlarged(transform, photo.shape[0], axis=1)
     nodes = _enlarged(nodes, photo.shape[1], axis=2)
     out = photo * cv2.merge(list(cv2.exp(nodes[:3])))
