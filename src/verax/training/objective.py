@@ -178,7 +178,7 @@ def held_out(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, An
     """The samples on which a run is validated, from the rows "val" of manifest.csv.
 
     Returns for each the kind of degradation and a batch of one sample (input, target, severities)
-    on `device`. The list is empty if there are no such rows, or if they cannot be used.
+    on `device`. The list is empty if there are no such rows, or if they cannot be loaded.
     """
     try:
         library = load(recipe.data, split="val", shortest=recipe.crop)
