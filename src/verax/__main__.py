@@ -1,4 +1,4 @@
-"""`python -m verax`."""
+"""Runs the program `verax` for `python -m verax`."""
 
 from verax.cli import run
 

@@ -1,4 +1,4 @@
-"""Makes a restoration file: reads, restores, writes, marks, signs.
+"""Makes a restoration file: reads a photo, restores it, writes the result, states its origin.
 
 The command line, the server's API and its page all call `make`. Only `make` imports the networks,
 so that an `Order` can be created fast.
@@ -39,7 +39,7 @@ class Order:
         max_pixels: largest number of pixels that the photo, and the prior, may have.
         system: name of the model that made the prior, "" if unknown.
         size: (width, height) of the result; the restoration is scaled to fit into it, and the
-            margins are padded by reflection. None: the photo's size.
+            margins are padded by reflection. None: the photo's size, enlarged as `scale` says.
         accept_prior: use the prior even if it cannot be verified that it shows the photo's scene.
         drop_gps: remove the place where the photo was taken.
         only: mask picture, white where the photo may change; other pixels stay exactly as they are.
@@ -90,6 +90,7 @@ class Made:
     """A restoration that was written.
 
     Attributes:
+        prior: the prior as it was read, whether it was used or not; None if there was none.
         lost: sentences on parts of the input files that the written file does not have.
         statement: file beside the result that states its origin; None if none was needed.
     """
@@ -100,7 +101,7 @@ class Made:
     statement: Path | None = None
 
     def record(self) -> dict[str, Any]:
-        """The restoration as JSON; `lost` is added to its "notes", and is the list "not_kept"."""
+        """The restoration as JSON; "notes" also has `lost`, "not_kept" names the lost parts."""
         record = self.restoration.record()
         record["not_kept"] = [line.removeprefix(not_kept("")) for line in self.lost]
         return {**record, "notes": [*record["notes"], *self.lost]}
@@ -109,7 +110,7 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The provenance of a written file: the photo, the prior (None: not used), the model that made
-    it (`system`, "" if unknown), and what signs the file (None: it is not signed)."""
+    the prior (`system`, "" if unknown), and certificate and key to sign it (None: not signed)."""
 
     photo: Opened
     prior: SourceFile | None = None
@@ -139,8 +140,8 @@ def make(
     """Read the files of an order, restore the photo, and write the result with its provenance.
 
     `photo`, `prior`, `registration`: None if still to be read or computed. Without `credentials`
-    the result is not signed. Raises ImageReadError if a file is not a picture, InputError if the
-    result would replace a source, OutputError if it cannot be written or signed.
+    the result is not signed. Raises ImageReadError if a file is not a picture, InputError if an
+    option is wrong or the result would replace an input file, OutputError if it cannot be written.
     """
     from verax import pipeline
 
@@ -210,7 +211,7 @@ def prior_of(order: Order) -> Opened | None:
 
 
 def scale_for(size: tuple[int, int] | None, photo: Photo) -> str:
-    """How many times to enlarge a photo so that it fills `size`: "2", "3", "4", or "" for not."""
+    """How many times to enlarge a photo to fill (width, height): "2", "3", "4", or "" for not."""
     from verax.prints.enlarge import FACTORS, MAX_PIXELS
 
     if size is None:
@@ -258,7 +259,7 @@ def write(
 
     Returns (lost, statement): sentences on parts of the photo's file that the written one lacks,
     and the file beside it that states its origin, or None. Pixels of another size than the photo's
-    get its metadata only if `framed` says that they show exactly the photo's frame.
+    get its metadata only if `framed` says that they show all of the photo and no margins.
     """
     from verax.prints.enlarge import with_alpha_of
 

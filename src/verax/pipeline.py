@@ -135,7 +135,8 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
 
 
 def _interpolated(filled: Filled, warped: Warped | None) -> Filled:
-    """`filled`, interpolated if there is a prior and the photo was enlarged by repeating pixels."""
+    """The photo with filled holes, interpolated if it was enlarged by repeating its pixels; not so
+    without a prior, or if the prior is the photo itself."""
     repeats = None if warped is None else repeats_of(filled.pixels)
     if repeats is None or warped is None or is_the_photo(filled.pixels, warped):
         return filled
@@ -150,8 +151,8 @@ def _use(registration: Registration | None) -> PriorUse:
 
 
 def _tone(photo: Image, *, alone: bool) -> Toning:
-    """Whether a photo is in "colour", "toned" (in one tint, such as sepia) or "grey". Only the use
-    of a prior depends on it: without one (`alone`), "colour" is returned without a test."""
+    """Whether a photo is in "colour", "toned" (in one tint, such as sepia) or "grey". Only a
+    prior needs this: without one (`alone`), "colour" is returned without a test."""
     return "colour" if alone else toning(photo)
 
 
@@ -167,8 +168,8 @@ def _damage(
     faces: Callable[[], Plane],
     request: Request,
 ) -> Flaws | None:
-    """The damage of a photographed or scanned print. None if it is not searched for: without prior,
-    at fidelity 1, or if the task is another fault."""
+    """The damage of a photographed or scanned print. It is not searched for (None) without a prior,
+    at fidelity 1, or if the task is to correct another fault. `faces` makes a mask of the faces."""
     known = DAMAGED.get(request.task)
     if warped is None or known is None or request.fidelity == 1:
         return None
@@ -203,14 +204,14 @@ def _placed(
 
 
 def _trust(fused: Fusion, filled: Filled) -> NDArray[np.float16]:
-    """The trust map of the fusion, in which filled holes are set to "generated"."""
+    """The trust map of the fusion; in holes filled from the prior, all is set to "generated"."""
     if not filled.mask.any():
         return fused.trust
     return np.where(filled.mask[..., None], of_one("generated"), fused.trust)
 
 
 def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
-    """The restoration with the prior's colours or one tint, if the photo is grey or toned."""
+    """The restoration with the colours or the tint of the prior, if the photo is not in colour."""
     if tone == "colour" or restoration.registration is None:
         return restoration
     if restoration.registration.placed != "exactly":
@@ -229,7 +230,7 @@ def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
 
 
 def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoration:
-    """The restoration with a check of every face: whether it is still the same."""
+    """The restoration with a check of each face: is it still the same as in the photo?"""
     if not faces or restoration.warped is None:
         return restoration
     checks = check_faces(
@@ -241,7 +242,7 @@ def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoratio
 
 
 def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
-    """The restoration with the photo's own pixels where `free` (H, W) is 0; None: nowhere."""
+    """The restoration with the photo's pixels where `free` (H, W) is 0; None: left as it is."""
     if free is None:
         return restoration
     pixels = only_inside(restoration.photo.pixels, restoration.pixels, free)
@@ -250,7 +251,7 @@ def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
 
 
 def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -> Restoration:
-    """The restoration together with an enlarged one, if the request has a scale."""
+    """The restoration, with an enlarged copy as its `larger` if the request has a scale."""
     if not request.scale:
         return restoration
     spared = None

@@ -57,8 +57,8 @@ class Restoration:
             photo's structure with the prior's contrast; the prior's light; generated.
         prior: "used"; "unused": not placed, so that `pixels` is the base; "none": not given.
         faults: what is wrong with the photo, with certainty and severity of each fault.
-        explanation: the faults that account for changes in the prior; None if none does, so that
-            nothing was taken from the prior.
+        explanation: the faults that account for changes in the prior; None if none does or there
+            is no usable prior: nothing was then taken from it.
         scene_state_change: whether the prior changed the state of the scene, such as day to night;
             its light is then not used.
         notes: sentences on what else the user should know.
@@ -66,7 +66,7 @@ class Restoration:
         filled: the photo with its holes filled from the prior.
         coloured: (H, W) in [0, 1], how much of the colour is the prior's; None if none was added.
         larger: the enlarged restoration; None if no scale was given.
-        faces: for each face of the photo, whether it is still the same; () if no prior was used.
+        faces: for each face found in the photo, whether it is still the same; () without a prior.
     """
 
     pixels: Image

@@ -26,7 +26,7 @@ _KEY_SHAPES = re.compile(r"\b(?:sk|lmnfl|sess)[-_][\w*-]{4,}|(?i:bearer)\s+[\w.~
 class Secret:
     """A text, such as a key, that no print, log, traceback or pickle shows.
 
-    Only `reveal()` returns it. `name` is the environment variable that had it.
+    Only `reveal()` returns it. `name` is the environment variable or keyring entry that had it.
     """
 
     __slots__ = ("_text", "name")
@@ -49,7 +49,7 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> str:
-        raise TypeError("a Secret cannot be pickled, since the pickle would show it")
+        raise TypeError("a Secret cannot be pickled, since the pickle would show it; load it anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,9 @@ def _read_file(path: str | None) -> dict[str, Any]:
             ) from None
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SettingsError(f"{file}: expected a TOML file; correct or remove it: {exc}") from exc
+        raise SettingsError(
+            f"{file}: expected a TOML file, found one with an error ({exc}); correct or remove it"
+        ) from exc
 
 
 def _typed(name: str, value: object) -> Any:  # noqa: ANN401  # as different as the settings
@@ -209,8 +211,8 @@ def _from_keyring(name: str) -> Secret | None:
 
 
 def _sendable(secret: Secret) -> Secret:
-    """The key itself. Raises SettingsError, which does not show it, if an HTTP header cannot carry
-    it."""
+    """The key itself. Raises SettingsError if it has characters that an HTTP header cannot have;
+    the message does not show the key."""
     if not re.fullmatch(r"[\x21-\x7e]+", secret.reveal()):
         raise SettingsError(
             f"{secret.name} contains a key with a space, a line break or a non-ASCII character; "

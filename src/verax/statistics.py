@@ -25,7 +25,8 @@ Scenes = Sequence[str] | None
 class Interval:
     """A mean of `n` values, and its bootstrap confidence interval from `low` to `high`.
 
-    `scenes` is the number of scenes that the values come from; for one scene, the interval is NaN.
+    `scenes` is the number of scenes that the values come from; for one scene, `low` and `high` are
+    NaN.
     """
 
     mean: float
@@ -57,8 +58,9 @@ def finite(values: Sequence[float] | Values, *, name: str = "values") -> Values:
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
         raise InputError(
-            f"{name}: expected a list of finite numbers, got an array {array.shape} in which "
-            f"{np.count_nonzero(~np.isfinite(array))} are NaN or infinite; leave these out"
+            f"{name}: expected a list of finite numbers, got an array of shape {array.shape} with "
+            f"{np.count_nonzero(~np.isfinite(array))} NaN or infinite values; give at least one "
+            "number, and leave these values out"
         )
     return array
 
@@ -84,7 +86,8 @@ def mean_interval(
 ) -> Interval:
     """The mean, with its percentile bootstrap interval (Efron, 1979).
 
-    `scenes` has the scene of each value, and whole scenes are resampled; None: each is its own.
+    `scenes` has the scene of each value, and whole scenes are resampled; None: each value is a
+    scene of its own. `confidence` is a share, such as 0.95.
     """
     data = finite(values)
     count = len(set(scenes)) if scenes is not None else data.size
@@ -142,8 +145,8 @@ def compare(
 
 
 def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = DRAWS) -> float:
-    """The two-sided p value of Fisher's randomisation test: how often the sum of the differences
-    is at least as large with random signs, of which `draws` sets are tried. Never 0."""
+    """The two-sided p value of Fisher's randomisation test, never 0: the share of `draws` random
+    choices of signs with which the sum of the differences is at least as far from 0."""
     if not np.any(differences):
         return 1.0
     if differences.size >= LARGE:  # the sum under random signs is normal with this spread
@@ -158,7 +161,7 @@ def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = D
 def wilcoxon_p(differences: Values) -> float:
     """The two-sided p value of Wilcoxon's signed-rank test, by the normal approximation.
 
-    Zeros are treated as by Pratt (1959). It equals that of scipy.stats, which is slow to import.
+    Zeros are treated as by Pratt (1959). The value equals that of scipy.stats, a slow import.
     """
     sizes, places, ties = np.unique(np.abs(differences), return_inverse=True, return_counts=True)
     if sizes[-1] == 0:

@@ -95,7 +95,7 @@ def test_simulated_priors_are_named_before_the_run_and_in_its_table(dataset, tmp
         (["--max-cost", "1", "--batch"], "--max-cost and --batch: no service is called"),
         (["--gateway", "test"], "add --prior provider:MODEL"),
         (["--batch-poll", "5"], "no effect without --batch"),
-        (["--address", "ray://x"], "only for --engine ray"),
+        (["--address", "ray://x"], "--address needs --engine ray"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -1,8 +1,8 @@
 """The program `verax`: collects the commands of all modules, and has two of its own.
 
-`verax demo` restores an example, `verax names` lists the values that options accept. A VeraxError
-becomes one line on stderr and an exit status. Heavy imports are inside the functions, so that
-`verax --help` is fast.
+`verax demo` restores an example, `verax names` lists the values that options accept. Every
+VeraxError becomes one line on stderr and an exit status. Heavy imports are inside the functions, so
+that `verax --help` is fast.
 """
 
 import codecs
@@ -127,7 +127,7 @@ def tell_result(record: dict[str, Any], out: Path) -> None:
 
 
 def program() -> str:
-    """The command that starts this program, for messages: "verax", if it is found, or a path."""
+    """How the user can start this program: "verax" if the shell finds it, or else with a path."""
     here = Path(sys.argv[0])
     if here.name != "verax":  # python -m verax
         return f"{sys.executable} -m verax"
@@ -190,7 +190,7 @@ def wordings() -> Names:
 
 
 def others() -> Names:
-    """Commands that list the values of other options, and which options these are."""
+    """Commands that list the values of further options, each with the names of these options."""
     return {
         "verax models": "models: --model, --quality",
         "verax models --gateways": "services: --gateway",
@@ -270,8 +270,8 @@ for panel, verbs in PANELS.items():
 
 
 def escape(exc: UnicodeError) -> tuple[str, int]:
-    """Error handler for `codecs.register_error`: replaces characters that the terminal cannot show
-    by JSON escapes. Returns (the escapes, the index at which encoding goes on)."""
+    """Error handler for `codecs.register_error`: characters that the terminal cannot show become
+    escapes such as \\u00e9. Returns (the escapes, the index at which encoding goes on)."""
     if not isinstance(exc, UnicodeEncodeError):
         raise exc
     text = exc.object[exc.start : exc.end].encode("utf-16-be", "surrogatepass")
@@ -280,7 +280,7 @@ def escape(exc: UnicodeError) -> tuple[str, int]:
 
 
 def run() -> None:
-    """Run `verax`. Exits with 2 for wrong input or an unwritable result, 1 for other errors."""
+    """Run `verax`. Exit status: 2 for wrong input or an unwritable result, 1 for other errors."""
     codecs.register_error("escape", escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

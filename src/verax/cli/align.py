@@ -107,7 +107,7 @@ def align(
 
 
 def show(summary: "Summary", *, as_json: bool) -> None:
-    """Print how many pairs have each verdict, how many this run added, and the table's path."""
+    """Print how many pairs have each verdict, how many are new, and the path of the table."""
     if as_json:
         tables = [str(path) for path in summary.tables]
         print(json.dumps({"verdicts": summary.verdicts, "new": summary.new, "tables": tables}))
@@ -148,7 +148,7 @@ def register(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Find out where a prior lies on its photo, and whether both show the same scene."""
+    """Find the transform from a prior to its photo, and whether both show the same scene."""
     from verax import image as images
     from verax.geometry import register as geometry
 

@@ -41,14 +41,14 @@ class PlanOptions:
     ] = None
     tasks: Annotated[
         Words,
-        typer.Option("--task", help="Task (fault) to use; for a plain folder, that of its photos."),
+        typer.Option("--task", help="Use photos with this fault; in a plain folder, all have it."),
     ] = None
     methods: Annotated[
         Words, typer.Option("--method", help="How to make outputs; see verax bench methods.")
     ] = None
     splits: Annotated[
         Words,
-        typer.Option("--split", help="Splits to use; default: test, unpaired or without a split."),
+        typer.Option("--split", help="Splits to use; default: test, unpaired, and unnamed ones."),
     ] = None
     priors: Annotated[
         Words, typer.Option("--prior", help="Where priors come from; see verax bench methods.")
@@ -65,7 +65,9 @@ class PlanOptions:
     seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None
     prompts: Annotated[
         Words,
-        typer.Option("--prompt", rich_help_panel=PANEL, help="Wording; see verax names wordings."),
+        typer.Option(
+            "--prompt", rich_help_panel=PANEL, help="Wording of prompts; see verax names wordings."
+        ),
     ] = None
     repeats: Annotated[
         int | None, typer.Option(rich_help_panel=PANEL, help="Priors to request per picture.")
@@ -153,7 +155,7 @@ def run(
 def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
     """Raises SettingsError if an option has no effect; `calling`: priors come from a service."""
     if running.address and running.engine != "ray":
-        raise SettingsError(f"--address is only for --engine ray, got {running.engine}; drop it")
+        raise SettingsError(f"--address needs --engine ray, got {running.engine}; leave it out")
     if running.batch_poll != POLL_S and not running.batch:
         raise SettingsError("--batch-poll has no effect without --batch; add --batch")
     paid = {
@@ -167,16 +169,16 @@ def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
     present = [name for name, value in paid.items() if value]
     if present and not calling:
         raise SettingsError(
-            f"{' and '.join(present)}: no service is called; add --prior provider:MODEL or drop it"
+            f"{' and '.join(present)}: no service is called, so this has no effect; leave it out "
+            "or add --prior provider:MODEL"
         )
 
 
 def announced_works(
     plan: "Plan", output: Path, *, deviation: bool, needs: str = ""
 ) -> "tuple[list[Work], Digests]":
-    """(work items of a plan, hashes of its input files); prints how much work is left, with
-    `deviation` including the measurement of deviations. `needs`: what the user must have, in words,
-    for the message about missing datasets."""
+    """Print how much work is left. Returns (the plan's work items, the hashes of its input files).
+    `deviation`: deviations are measured, too; `needs`: what the user must have, for a message."""
     from verax.bench import finished
     from verax.bench.runner import disk_gb, extent
     from verax.bench.work import Digests, expand
@@ -207,7 +209,7 @@ def announced_works(
 
 def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
     """The datasets of a plan. Raises SettingsError if some are missing; its message says how to get
-    each, and what else the user must have (`needs`, in words)."""
+    each, and what else the user must have, which is in `needs` as a phrase."""
     from verax.datasets.registry import load
 
     check_tasks(plan)
@@ -231,7 +233,7 @@ def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
 
 
 def check_tasks(plan: "Plan") -> None:
-    """Raises UnknownNameError if the plan has a task that neither Verax nor its datasets have."""
+    """Raises UnknownNameError if neither Verax nor a dataset of the plan knows one of its tasks."""
     from verax.catalog import tasks as prompt_tasks
     from verax.datasets import registry
     from verax.datasets.registry import load
@@ -247,7 +249,7 @@ def check_tasks(plan: "Plan") -> None:
 
 
 def read_plan(file: Path | None, flags: PlanOptions, preset: "Preset | None" = None) -> "Plan":
-    """The plan in `file`, or else that of `preset` and the options, which take precedence."""
+    """The plan in `file`; without a file, that of `preset`, changed by the options in `flags`."""
     from verax.bench import plan as plans
 
     settings: dict[str, Any] = {
@@ -259,16 +261,15 @@ def read_plan(file: Path | None, flags: PlanOptions, preset: "Preset | None" = N
         if settings or preset:
             both = ", ".join([*settings, *(["preset"] if preset else [])])
             raise SettingsError(
-                f"expected a plan file or options, got {file} and options for {both}; drop either"
+                f"expected a plan file or options, got {file} and options for {both}; use only one"
             )
         if not file.is_file():
             raise SettingsError(f"{file}: expected a plan file (TOML), found none; check the path")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
     settings = (preset.fields if preset else {}) | settings
-    if lacking := [f"--{n[:-1]}" for n in ("datasets", "methods") if not settings.get(n)]:
+    if lack := " and ".join(f"--{n[:-1]}" for n in ("datasets", "methods") if not settings.get(n)):
         raise SettingsError(
-            "expected a plan file, or --dataset with --method or --preset; add "
-            + " and ".join(lacking)
+            f"expected a plan file, or --dataset and --method (a --preset may set them); add {lack}"
         )
     return plans.check(plans.Plan(**settings))
 

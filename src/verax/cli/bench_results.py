@@ -72,7 +72,8 @@ def log_lines(
 ) -> "Callable[[Progress], None]":
     """A function that prints the progress of a run as lines of text.
 
-    Each stage (outputs, scores, deviations) gets at most one line in `every_s` seconds of `clock`.
+    Each stage (outputs, scores, deviations) gets at most one line in `every_s` seconds. `clock`
+    returns the time in seconds.
     """
     starts: dict[str, tuple[float, int]] = {}
     last = {name: clock() for name in STAGES}
@@ -258,7 +259,7 @@ def compare(
 
 @contextmanager
 def open_record(folder: Path) -> "Iterator[Record]":
-    """Open the run stored in a folder, and close it at the end."""
+    """Yields the stored record of the run in a folder, and closes it at the end."""
     from verax.bench import open_run
 
     record = open_run(folder)
@@ -275,7 +276,7 @@ def release(
         "", help="Licence of your own photos, where none is stated, such as 'CC BY 4.0'."
     ),
 ) -> None:
-    """Write a run as a dataset to publish: pictures, Parquet index, WebDataset shards, card.
+    """Write a run as a dataset to publish: pictures, index, WebDataset shards, dataset card.
 
     Pictures whose licence does not allow publication are left out and listed. So are pictures made
     from photos without a stated licence, unless --licence states it.

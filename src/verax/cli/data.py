@@ -162,8 +162,9 @@ def add(
     hint = f"; if it is {' or '.join(alike)}, add --name with that name" if alike else ""
     if published := registry.namesake(own, known):
         raise SettingsError(
-            f"{folder}: the files are not those of the published dataset {published.title}{hint}; "
-            "give your own dataset another name with --name"
+            f"{folder}: expected the files of the published dataset {published.title}, since "
+            f"{own} is its name, got others{hint}; to add a dataset of your own, choose another "
+            "--name"
         )
     place = registry.Place(str(folder.resolve()), task=task, licence=licence)
     _show(registry.read_own(own, place))
@@ -180,7 +181,8 @@ def verify(
 ) -> None:
     """Count and hash the files of a dataset.
 
-    If it is given by its name, they are compared with what the first verification found.
+    A dataset given by its name is compared with what its first verification found: a change is an
+    error.
     """
     from verax.datasets import registry
     from verax.datasets.registry import load
@@ -204,7 +206,7 @@ def verify(
 
 
 def _fingerprint(dataset: "Dataset") -> tuple[int, str]:
-    """(number of a dataset's files, one SHA-256 for all: that of their joined SHA-256 texts)."""
+    """(number of a dataset's files, SHA-256 over the SHA-256 values of all of them)."""
     from verax.datasets.fetch import digest
 
     paths = [p for i in dataset.items for p in (i.input, i.target, i.generated) if p is not None]

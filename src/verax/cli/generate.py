@@ -111,7 +111,7 @@ def turn_source(
 
 
 def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
-    """The request of an edit, not sent yet, as `wishes` (options) and `guides` (files) say."""
+    """The request of an edit, not sent yet, with the options `wishes` and the files in `guides`."""
     from verax import image as images
     from verax.priors import generated
 
@@ -184,8 +184,8 @@ def generate(
 def plan_generation(
     calls: PaidCalls, draft: "GenerateRequest", shape: tuple[str, str]
 ) -> "tuple[GenerateRequest, tuple[str, ...]]":
-    """(request, notices): `draft` with model, size and quality set, and sentences for the user.
-    `shape` has the values of --size and --aspect, "" if not set."""
+    """(request, notices): `draft` with model, size and quality filled in, and sentences for the
+    user. `shape` has the values of --size and --aspect, "" if not set."""
     from verax.priors.generated import DEFAULT_MODEL
     from verax.providers.rules import text_size
 
@@ -204,8 +204,9 @@ class Candidate:
     """One picture that a service returned.
 
     `image` is the file as received, `pixels` are on the photo's grid if there is a photo;
-    `fingerprint` is the key of its request in the journal, `notices` are sentences for the user;
-    `scores` are "quality", "fidelity" or "agreement" by name, None if they cannot be computed.
+    `fingerprint` is the key of its request in the journal, `notices` are sentences for the user.
+    `scores`, by name: "quality" (naturalness), "fidelity" (edges that are the photo's), "agreement"
+    (similarity to another picture); None if it cannot be computed.
     """
 
     image: "GeneratedImage"
@@ -222,7 +223,7 @@ def write_all(
     *,
     origin: "Origin | None",
 ) -> tuple[list[Path], list[Candidate]]:
-    """Rank candidates by `judges`, write the best to `target`, the others beside it with numbers.
+    """Rank candidates; write the best to `target`, the others beside it as NAME-2, NAME-3 ...
 
     Returns (files, candidates), both best first. `judges` are functions that score a picture, by
     name of the score. With `origin`, files get that photo's metadata and, with a key, a signature;

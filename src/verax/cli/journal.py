@@ -49,7 +49,7 @@ Calls = Annotated[
 def list_calls(
     states: States = None, run: Run = None, before: Before = None, as_json: Json = False
 ) -> None:
-    """List calls with number, time, state, request and cost, and the reason why a call failed."""
+    """List calls to services: number, time, state, request, cost, and why a call failed."""
     with open_journal() as journal:
         matches = select(journal, None, states, run, before)
     if as_json:
@@ -105,7 +105,7 @@ def prune(
     before: Before = None,
     yes: Annotated[bool, typer.Option("--yes", help="Confirm the removal.")] = False,
 ) -> None:
-    """Remove calls and their answers; the same request must then be paid again.
+    """Remove calls and their answers from the journal; the same request is then paid again.
 
     Uncertain calls (perhaps billed, without an answer) are only removed if they are named, or if
     --state uncertain is given.

@@ -83,7 +83,8 @@ def write_report(
 def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
     """Print the drift (0 to 100) and sentences on what the generator changed.
 
-    With `ladders`, also print a table of PSNR and SSIM after each correction of its picture.
+    `ladders` is empty, or has the scores against the ground truth after each correction: "ladder"
+    of the generated picture, "ladder_floor" of its mirror image. They are printed as a table.
     """
     print(f"drift {record['drift']:.0f} of 100 (0: nothing changed)")
     for line in record["sentences"]:
@@ -184,7 +185,11 @@ def score(
 def score_one(
     restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
 ) -> "tuple[Score, ...]":
-    """The scores of one picture, one for each metric in `names`; `rules` say what is compared."""
+    """The scores of one picture, one for each metric in `names`.
+
+    `align` says which changes are undone first, `rules` which channel is compared, and how many px
+    of border are left out.
+    """
     from verax import metrics as room
     from verax.image import read
 
@@ -201,7 +206,10 @@ def score_one(
 
 
 def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
-    """The restoration on the reference's grid. Raises InputError if the scenes seem to differ."""
+    """The restoration on the reference's grid; `how` says which changes are undone.
+
+    Raises InputError if the scenes seem to differ.
+    """
     from verax.deviation.compare import aligned as on_grid
 
     return on_grid(reference, restored, how.value)[0]
@@ -210,13 +218,17 @@ def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
 def score_two_folders(
     restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
 ) -> "FolderScores":
-    """The scores of all pictures whose name, apart from the suffix, is in both folders."""
+    """The scores of all pictures whose name, apart from the suffix, is in both folders.
+
+    `names` are metrics; `align` says which changes are undone first, `rules` which channel is
+    compared, and how many px of border are left out.
+    """
     from verax.metrics import score_folders
 
     if reference is None or not reference.is_dir():
         raise InputError(
             f"expected a folder of references for the folder {restored}, got "
-            f"{reference or 'none'}; name such a folder"
+            f"{reference or 'none'}; name the folder of the references"
         )
     ours, theirs = pairing.by_stem(restored, reference)
     bring = None if align is Align.none else partial(aligned, how=align)
@@ -238,7 +250,7 @@ def protocol_text(one: "Score") -> str:
 
 
 def folder_record(result: "FolderScores") -> dict[str, Any]:
-    """The scores of two folders as JSON, with means, failures, and pictures without a partner."""
+    """The scores of two folders as JSON: of each picture, their means, failures, missing files."""
     scored = [row for row in result.rows if not row.failure]
     protocols = {
         s.metric: {k: v for k, v in asdict(s).items() if k not in ("metric", "value")}
@@ -261,7 +273,7 @@ def folder_record(result: "FolderScores") -> dict[str, Any]:
 
 
 def tell_folder(result: "FolderScores", names: list[str]) -> None:
-    """Print a row for each picture, means, pictures without a partner, and what was compared."""
+    """Print the scores of each picture, their means, missing pictures, and what was compared."""
     width = max(len("mean"), *(len(row.name) for row in result.rows))
     print(f"{'':{width}} " + " ".join(f"{name:>12}" for name in names))
     for row in result.rows:

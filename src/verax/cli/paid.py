@@ -117,7 +117,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The options of a command that calls a paid service: which service, and the cost limit."""
+    """The options of a command that calls a paid service: the service, and what may be paid."""
 
     gateway: Gateway = None
     base_url: BaseUrl = None
@@ -153,7 +153,7 @@ class Picture:
     ] = 0
 
     def fields(self) -> dict[str, Any]:
-        """The options as arguments of `GenerateRequest` by name."""
+        """The options as keyword arguments of `GenerateRequest`, a request to a service."""
         return asdict(self) | {"model": self.model or ""}
 
 
@@ -173,7 +173,7 @@ class Guides:
     """The options of `verax edit` for what is sent together with the photo."""
 
     mask: Annotated[
-        Path | None, typer.Option(help="Mask of the area to edit: transparent, or else white.")
+        Path | None, typer.Option(help="Mask, transparent (or else white) in the area to edit.")
     ] = None
     markup: Annotated[
         Path | None, typer.Option(help="PNG with arrows or circles, transparent elsewhere.")
@@ -202,7 +202,7 @@ class PaidCalls:
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
         """Print `notices`, what is sent to which service, and what it costs. Returns False on a dry
-        run."""
+        run, on which nothing may be sent."""
         for notice in dict.fromkeys(notices):
             print(f"note: {notice}", file=sys.stderr)
         open_ones = self.desk.missing(requests)

@@ -101,8 +101,9 @@ def by_stem(*folders: Path) -> tuple[dict[str, Path], ...]:
 def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -> dict[Path, Path]:
     """The partner of each photo: the picture in `folder` with the same name, apart from the suffix.
 
-    `places`: for each photo, the path relative to `folder` where its partner is expected. `deep`
-    includes subfolders. Photos without a partner are left out; if all are, raises InputError.
+    `places`: for each photo, the path in `folder` (relative to it) where its partner is expected.
+    `deep` includes subfolders. Photos without a partner are left out; raises InputError if no photo
+    has one.
     """
     others = {p.relative_to(folder): p for p in pictures_in(folder, recursive=deep)}
     key = common_key([str(place) for place in places.values()], [str(place) for place in others])
@@ -198,8 +199,8 @@ def plan(
     report: Path | None,
     recursive: bool = False,
 ) -> list[Job]:
-    """One job for each photo, with its prior and the paths of its results. `several`: `prior` and
-    `output` are folders; their files are named or, if `recursive`, placed like the photos."""
+    """One job for each photo, with its prior and result paths. `several`: `prior` and `output` are
+    folders of files named like the photos; `recursive`: they are in the same subfolders, too."""
     if report is not None and report.exists() and not report.is_dir():
         raise InputError(f"--report: expected a folder, got the file {report}; name a folder")
     if not several:
@@ -236,7 +237,7 @@ def plan(
     targets = [job.output for job in jobs]
     twice = sorted({t.name for t in targets if targets.count(t) > 1})
     if twice:
-        raise InputError(f"several photos would be written to {', '.join(twice)}; rename them")
+        raise InputError(f"several photos would become {', '.join(twice)}; rename the photos")
     return jobs
 
 
@@ -272,7 +273,7 @@ def still_to_do(jobs: list[Job]) -> list[Job]:
 
 
 def make_folders(jobs: Sequence[Job]) -> list[Path]:
-    """Make the folders for several results. Returns those that did not exist before."""
+    """Make the missing folders of the results. Returns those that were made."""
     new = [f for f in dict.fromkeys(job.output.parent for job in jobs) if not f.is_dir()]
     for folder in new:
         try:

@@ -51,8 +51,8 @@ class Planned:
 
 @dataclass(frozen=True)
 class PriorCalls:
-    """Requests the priors of many photos from a service. The dicts are by photo: errors, pictures
-    and answers that are kept in memory, and requests."""
+    """Requests the priors of many photos from a service, as the user's `wishes` say. Every dict has
+    the photos' paths as keys; `photos` and `answers` stay in memory while there is room."""
 
     calls: PaidCalls
     wishes: "Wishes"
@@ -116,7 +116,7 @@ class PriorCalls:
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
-        """Yields (photo, its request). An error goes to `failed`; with one photo, it is raised."""
+        """Yields (photo, request). Stores errors in `failed`; raises that of a single photo."""
         for path in photos:
             try:
                 asking = self._plan(path)
@@ -169,8 +169,8 @@ def print_status(batch: "Batch") -> None:
 
 @dataclass(slots=True)
 class SharedCall:
-    """A call of a run whose prior several methods need. `uses` counts those that still wait for it;
-    `prior` is kept in memory until then."""
+    """A call of a run whose prior several methods need. `uses`: how many of them have not got it
+    yet; `prior`: the prior, None if it is not in memory."""
 
     photo: "Image"
     asking: "Asking"
@@ -186,15 +186,15 @@ class SharedCall:
 
 @dataclass(frozen=True)
 class BenchPriorCalls:
-    """Requests the priors of a benchmark run from a service. `shared`: calls by their key, with the
-    photos and priors that stay in memory for further methods."""
+    """Requests the priors of a benchmark run from a service. `shared`: by the key of a call, the
+    photo and prior that stay in memory for further methods."""
 
     calls: PaidCalls
     batching: Batching
     shared: dict[object, SharedCall] = field(default_factory=dict)
 
     def announce(self, works: "Sequence[Work]", files: "Digests") -> bool:
-        """Print what is sent and its cost; send the batches, if any. Returns False on a dry run."""
+        """Print what is sent for `works` and its cost; send batches. Returns False on a dry run."""
         uses: Tally[object] = Tally(work.call_key for work in works if work.call_key)
         distinct = iter({work.call_key: work for work in works if work.call_key}.values())
         go_on = True
@@ -229,7 +229,7 @@ class BenchPriorCalls:
         return photo_of(work) if shared is None else shared.photo
 
     def prior(self, photo: "Image", work: "Work") -> "Prior":
-        """The prior of a work item, given its photo: from memory, the journal, or paid for now."""
+        """The prior of a work item with this photo: from memory, the journal, or a paid call."""
         shared = self.shared.get(work.call_key)
         if shared is None:
             return self._ask(self._plan(photo, work))
@@ -263,7 +263,7 @@ class BenchPriorCalls:
         )
 
     def _seconds(self, asking: "Asking") -> float | None:
-        """How many seconds the call took; None if unknown, or in a batch, which waits first."""
+        """How many seconds the call took; None if this is not known, as for calls in a batch."""
         journal = self.calls.desk.journal
         call = journal.records.newest(asking.request.fingerprint())
         if call is None or call.ended is None or self.batching.on:
@@ -290,8 +290,8 @@ class BenchPriorCalls:
 
 @contextmanager
 def open_bench_calls(terms: Terms, batching: Batching, folder: Path) -> Iterator[BenchPriorCalls]:
-    """Yields the object that requests the priors of the benchmark run in `folder`. If the run is
-    started again, all its calls count towards one cost limit."""
+    """Yields the object that requests the priors of the benchmark run in `folder`. Calls of earlier
+    starts of this run count towards its cost limit, too."""
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     run = terms.run or f"bench-{folder.name}-{name}"
     with paid_calls(replace(terms, run=run)) as calls:

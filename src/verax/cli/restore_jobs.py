@@ -48,7 +48,7 @@ class Options:
     """The options of one command, checked. They hold for all its photos.
 
     Attributes:
-        order: the order for every photo, without the files of the photo.
+        order: what to do with every photo; the files are filled in for each photo.
         credentials: they sign the results; None: the results stay unsigned.
         several: the command names a folder, a pattern or several photos.
     """
@@ -221,8 +221,8 @@ def _done(record: dict[str, Any]) -> str:
 
 
 def _corrected(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
-    """The faults, such as "haze", that a photo has with a certainty of 0.5 or more, so that they
-    were corrected; if `kinds` is given, only those in it."""
+    """The faults, such as "haze", that were corrected since their certainty is 0.5 or more. With
+    `kinds`, only those of them that are in it."""
     by_kind = record["faults"]["kinds"]
     return [
         k for k, one in by_kind.items() if one["certainty"] >= SURE and (not kinds or k in kinds)
@@ -286,7 +286,7 @@ def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) ->
 
 
 def tell_all(records: list[dict[str, Any]], folder: str) -> None:
-    """Print how many photos were restored, how priors were used, and every error."""
+    """Print how many photos were restored into `folder`, how priors were used, and all errors."""
     done = [record for record in records if "error" not in record]
     uses = [record["prior"] for record in done]
     print(

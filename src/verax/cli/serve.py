@@ -32,7 +32,7 @@ def serve(
     fetch: list[str] = typer.Option(
         [], help="Host from which pictures named by URL may be downloaded; repeatable."
     ),
-    gateway: str | None = typer.Option(None, help="Image service that it may call."),
+    gateway: str | None = typer.Option(None, help="Image service that the server may call."),
     base_url: str | None = typer.Option(None, "--base-url", help="Address of that service."),
     local_only: bool = typer.Option(
         False, "--local-only", help="Refuse every address beyond this machine."
@@ -107,7 +107,7 @@ def check_host(host: str, *, guarded: bool) -> None:
 
 
 def address_of(host: str, listener: socket.socket, root_path: str) -> str:
-    """The URL of the page, which ends in a slash; `listener` is the socket of the server."""
+    """The URL of the page, which ends in a slash; `listener`, the server's socket, has the port."""
     name = f"[{host}]" if ":" in host else host
     path = root_path.strip("/")
     return f"http://{name}:{listener.getsockname()[1]}/" + (f"{path}/" if path else "")
@@ -166,7 +166,7 @@ def listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError as exc:
         raise SettingsError(
-            f"cannot listen on {host}:{port}: {exc.strerror}; choose another --port"
+            f"cannot listen on {host}:{port}: {exc.strerror}; choose another --port or --host"
         ) from exc
 
 

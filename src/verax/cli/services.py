@@ -74,7 +74,7 @@ def models(
 
 
 def age(day: date, today: date) -> str:
-    """A sentence that says when prices were checked, and, after 60 days, to compare them."""
+    """A sentence on when prices were checked; after 60 days, it asks the user to compare them."""
     days = (today - day).days
     old = f", {days} days ago; compare them with the service's own list, or update Verax"
     return f"Prices and dates were checked on {day}{old if days > OLD_DAYS else ''}."
@@ -175,7 +175,7 @@ PROVES_NOTHING = (
 
 
 def provenance(file: File, as_json: AsJson = False) -> None:
-    """Show what a file says about its origin: C2PA manifest, metadata, statement beside it."""
+    """Show what a file says about its origin: C2PA manifest, metadata, statement file beside it."""
     from verax import provenance as credentials
     from verax.provenance import statement
 
