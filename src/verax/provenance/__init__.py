@@ -214,8 +214,8 @@ def load_credentials(certificate: Path, key: Path, *, now: datetime | None = Non
         )
     moment = now or datetime.now(UTC)
     if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
-        first, last = leaf.not_valid_before_utc.date(), leaf.not_valid_after_utc.date()
-        raise SettingsError(f"{certificate} is valid from {first} to {last} only; use another")
+        days = f"{leaf.not_valid_before_utc:%Y-%m-%d} to {leaf.not_valid_after_utc:%Y-%m-%d}"
+        raise SettingsError(f"{certificate} is valid from {days} only; use one that is valid now")
     return Credentials(chain, secret, _algorithm(private))
 
 
