@@ -158,7 +158,7 @@ class CallAnswer:
 
 
 def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
-    """The server-sent event for preview number `index` (0, 1, ...), in chunks of bytes."""
+    """The server-sent event for preview number `index` (from 0). `kind`: "edit" or "generation"."""
     about = {"background": "opaque", "output_format": "png", "partial_image_index": index}
     yield from _event(f"{EVENTS[kind]}.partial_image", created, picture, about)
 
@@ -177,7 +177,7 @@ def _base64(path: Path) -> Iterator[bytes]:
 
 
 def _members(value: dict[str, Any]) -> bytes:
-    """A dictionary as JSON bytes without the outer braces."""
+    """A dictionary as JSON bytes without the outer braces, so that more keys can follow."""
     return json.dumps(value)[1:-1].encode()
 
 
@@ -203,9 +203,9 @@ class Partials:
 
 
 class AnswerResponse(Response):
-    """Sends the answer that `task` makes, as JSON or, if `stream` is true, as server-sent events
-    with the previews in `partials`. Cancels the task if the client disconnects. Deletes the folder
-    `folder`, if there is one, at the end."""
+    """An HTTP response that waits for `task` and sends its answer: as JSON, or if `stream` is true,
+    as server-sent events that begin with the previews in `partials`. If the client disconnects,
+    `task` is cancelled. At the end the folder `folder` is deleted, unless it is None."""
 
     def __init__(
         self,
@@ -278,7 +278,7 @@ class AnswerResponse(Response):
 
 
 class _Disconnected(Exception):
-    """Raised when the client has disconnected."""
+    """Raised when the client has disconnected before the answer is ready."""
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -38,7 +38,7 @@ class ServerLimits:
         parts: most text fields in a form.
         field_bytes: most bytes in a text field of a form.
         pixels: most pixels of a picture.
-        head_s: most seconds without a request, or until its headers are complete.
+        head_s: most seconds that a connection may wait for the complete headers of a request.
         silence_s: longest pause in seconds while a body arrives.
         body_s: most seconds until a body is complete.
         taking_s: most seconds during which a client reads nothing of its answer.
@@ -65,7 +65,7 @@ class AccessControl:
 
     Args:
         hosts: accepted names in the Host header.
-        allows: function that says whether pages of a site, given as origin, may send requests.
+        allows: says whether pages of an origin, such as "https://a.org", may send requests.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class AccessControl:
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
         if host not in self.hosts:
-            text = f"this server is not called {host[:100]!r}; its operator can add it with --name"
+            text = f"{host[:100]!r} is no name of this server; its operator can add it with --name"
             return Problem(421, text, "unknown_host")
         origin = headers.get("origin")
         foreign = origin and not same_origin(origin, headers) and not self.allows(origin)
@@ -118,8 +118,8 @@ class AccessControl:
         return Problem(413, text, "body_too_large", headers=CLOSE)
 
     def counted(self, receive: Receive, body: "Body") -> Receive:
-        """A function like `receive` that also counts the bytes in `body`, and raises Problem if the
-        body is too large or arrives too slowly."""
+        """A function that returns the same messages as `receive`, and counts their bytes in `body`.
+        It raises Problem if the request's body is too large or arrives too slowly."""
         started = asyncio.get_running_loop().time()
 
         async def bounded() -> Message:
@@ -141,12 +141,12 @@ class AccessControl:
         return bounded
 
     async def one_at_a_time(self) -> None:
-        """Let other tasks run after each chunk, so that uploads do not delay short requests."""
+        """Limit uploads to one chunk per cycle of the event loop, so that other requests go on."""
         await self.turn.acquire()
         asyncio.get_running_loop().call_soon(self.turn.release)
 
     def count(self, body: "Body", size: int) -> None:
-        """Add `size` received bytes to the counts. Raises Problem 413 or 429 above a limit."""
+        """Count `size` bytes. Raises Problem 413 if this body, 429 if all bodies are too large."""
         body.total += size
         self.together += size
         if body.total > self.limits.body_bytes:

@@ -148,7 +148,7 @@ class Metrics:
 
 
 def outcome(exc: BaseException | None) -> str:
-    """The outcome of a job in one word: "done" if `exc` is None, otherwise the kind of error."""
+    """How a job ended: "done" if `exc` is None, otherwise a word for the error: "failed", ..."""
     if exc is None:
         return "done"
     known = (word for kind, word in OUTCOMES if isinstance(exc, kind))

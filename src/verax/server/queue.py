@@ -239,8 +239,8 @@ def worker_process() -> Executor:
 
 
 def quiet_process() -> None:
-    """Set up a worker process: low priority, one thread per library (so that several workers share
-    the cores), no reaction to Ctrl-C, and an end when the server ends."""
+    """Set up a worker process: it has low priority, uses one thread per library (so that several
+    workers share the cores), ignores Ctrl-C, and ends when the server ends."""
     end_with_parent()
     os.nice(NICE)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -260,7 +260,7 @@ def quiet_thread() -> None:
 
 def limited(function: Callable[[*Arguments], T], seconds: int, *arguments: *Arguments) -> T:
     """Run `function(*arguments)` and return the result. If that takes longer than `seconds`, the
-    operating system ends this process, so it must be a worker process."""
+    operating system kills this process, so call this only in a worker process."""
     signal.alarm(seconds)  # the signal ends the process, even within a library
     try:
         return function(*arguments)

@@ -45,8 +45,8 @@ def run(options: ServerOptions, listener: socket.socket) -> None:
 
 
 def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServer":
-    """A server that is not running yet. To stop it later, set its attribute `should_exit`. `log` is
-    called after each request, with the values of a log line as keyword arguments."""
+    """A server that is not running yet. To stop it later, set its attribute `should_exit` to True.
+    `log` is called after each request, with the values of a log line as keyword arguments."""
     application = create_app(options)
     config = uvicorn.Config(
         RequestLog(application, log),
@@ -72,7 +72,7 @@ def allow_many_connections() -> None:
 
 
 class GracefulServer(uvicorn.Server):
-    """A server that calls `stop` at a signal to stop, so that no new work starts."""
+    """A server that calls `stop` when the process is told to end, so that no new work starts."""
 
     def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
         super().__init__(config)
@@ -125,7 +125,8 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP with an error, and close the connection."""
+        """Send an error answer to a client whose bytes are not HTTP, and close the connection.
+        `msg` says what is wrong."""
         problem = Problem(
             400, f"expected a request in HTTP/1.1, got bytes that are not: {msg}", "invalid_http"
         )

@@ -132,7 +132,8 @@ def have_schema() -> bool:
 @functools.cache
 def validator(name: str) -> Check | None:
     """A function that yields the violations of the schema in a request or answer of kind `name`,
-    such as "edit-form" or "models". None for an answer if there is no schema file."""
+    such as "edit-form" or "models". Returns None for an answer if VERAX_OPENAPI names no schema
+    file, since answers are then not checked."""
     if name in OWN and not have_schema():
         extra, required = OWN[name]
         newer = {field: schema for field, (schema, _) in NEWER.items()}

@@ -87,7 +87,8 @@ def create(service: ServiceState, order: JsonObject) -> JsonObject:
     batch."""
     file = service.files.get(order["input_file_id"])
     if file is None or file["purpose"] != "batch":
-        raise Refusal(400, "input_file_id: expected an uploaded batch file", "input_file_id")
+        text = f"input_file_id: expected a file uploaded for batches, got {order['input_file_id']}"
+        raise Refusal(400, text, "input_file_id")
     if order["completion_window"] != "24h":
         text = f"completion_window: expected 24h, got {order['completion_window']}"
         raise Refusal(400, text, "completion_window", "invalid_value")
@@ -120,8 +121,8 @@ def create(service: ServiceState, order: JsonObject) -> JsonObject:
 
 
 def failing_answer(status: int) -> JsonObject:
-    """Answer as if the batch was not created. Returns {} for the status 200; raises
-    ConnectionResetError for 0, and Refusal with this status for any other."""
+    """A faulty answer to a request that created a batch: {} for the status 200. For the status 0,
+    raises ConnectionResetError, which closes the connection; for any other, Refusal with it."""
     if status == 200:
         return {}
     if status == 0:

@@ -122,12 +122,13 @@ def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
         return bytes(file["data"])
     match = re.fullmatch(r"data:image/[a-z+]+;base64,(.*)", reference["image_url"], re.DOTALL)
     if not match:
-        raise Refusal(400, "image_url: expected a data: URL", "images", "failed_to_download_image")
+        text = f"image_url: expected a data: URL, got {reference['image_url'][:60]}"
+        raise Refusal(400, text, "images", "failed_to_download_image")
     return base64.b64decode(match[1])
 
 
 def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
-    """Raises Refusal for a request that the schema allows but the model does not accept."""
+    """Raises Refusal if the model does not accept the request on the day `today` (ISO date)."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
     models.check_request(fields, images, today)
@@ -158,7 +159,7 @@ class Painting:
 def paint(
     kind: str, fields: JsonObject, files: NamedFiles, *, size: str = "", form: str = ""
 ) -> list[Painting]:
-    """The pictures to return; `size` ("WxH") and `form` replace the requested size and format."""
+    """The pictures of an answer; `size` ("WxH") and `form` ("jpeg") replace the requested ones."""
     width, height = requested_size({"size": size} if size else fields, files)
     source = files[0][1] if kind == "edit" else fields["prompt"]
     form = form or fields.get("output_format") or "png"
@@ -167,7 +168,7 @@ def paint(
 
 @lru_cache(maxsize=16)  # making a picture takes most of the time of a call
 def painting(source: bytes | str, width: int, height: int, index: int, form: str) -> Painting:
-    """Picture number `index` of an answer, made from `source`: a photo's file, or a prompt."""
+    """Picture number `index`, in the file format `form`, made from a photo's bytes or a prompt."""
     if isinstance(source, bytes):
         image = redraw(source, width, height, index)
     else:
@@ -260,7 +261,7 @@ def secret(header: str) -> bool:
 
 
 def too_many(detail: str) -> Refusal:
-    """The error answer for a scripted "429"; `detail` is the script's text after "429:"."""
+    """The error answer for the step "429:<detail>" of a test's script, such as "429:quota"."""
     if detail == "quota":
         return Refusal(429, "no quota left; add credit", None, "insufficient_user_quota")
     refusal = Refusal(429, "Rate limit reached for images per min.", None)
@@ -270,7 +271,7 @@ def too_many(detail: str) -> Refusal:
 
 
 def retry_after(form: str) -> dict[str, str]:
-    """The header that a scripted "429:<form>" adds, for forms such as "2", "ms=50" or "date=2"."""
+    """The header that says how long to wait, for a script step "429:<form>" such as "429:ms=50"."""
     name, _, value = form.partition("=")
     if name == "ms":
         return {"retry-after-ms": value}

@@ -132,7 +132,8 @@ def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None
     """Raises Refusal if both a mask and a markup are sent, or if one of them is not a PNG with
     transparent pixels and the size of `image` after EXIF rotation."""
     if mask and markup:
-        raise Refusal(400, "send either mask or markup, not both", "markup", "invalid_value")
+        text = "expected a mask or a markup, got both; send only one"
+        raise Refusal(400, text, "markup", "invalid_value")
     for name, data in (("mask", mask), ("markup", markup)):
         if data is None:
             continue

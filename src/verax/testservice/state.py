@@ -40,8 +40,9 @@ is described, the step is written with it: link:late.
     stream:plain       a stream declared as text/plain; :odd spells its type unusually, :none
                        declares no type
     usage:zeros        token counts of zero; :prompt gives prompt_tokens as well; :no-output,
-                       :null-output and :zero-output lack the count of output tokens; :few gives
-                       1 % of the sum; :byok gives a price of 0 and one of an upstream provider
+                       :null-output and :zero-output lack the count of output tokens; :few counts
+                       1 % of all tokens as output; :byok gives a price of 0, and the price that
+                       another provider charges (bring your own key)
     base64:wrapped     base64 in lines of 76 characters; :urlsafe and :unpadded are other variants
     empty-entry        a second entry without a picture
     padded:9000000     9,000,000 spaces before the closing brace of the JSON
@@ -265,8 +266,8 @@ def _stream(detail: str, answer: dict[str, Any], links: list[str]) -> FaultyRepl
 
 
 def linked_reply(linked: LinkedPicture, host: str, *, keyed: bool, number: int) -> FaultyReply:
-    """The reply to a request for linked picture number `number` on this server, `host`. `keyed`:
-    whether the request has a key."""
+    """The reply to a request for the picture `linked`, which has the number `number` on the server
+    `host` ("name:port"). `keyed` says whether the request has a key."""
     linked.attempts += 1
     way, count = linked.way, linked.attempts
     if way == "gone" or (way == "late" and count <= LATE):

@@ -34,7 +34,8 @@ def whole_number(value: object) -> int:
 
 
 def flag(value: object) -> bool:
-    """The boolean in JSON or text; "" and null are false. Raises PydanticCustomError otherwise."""
+    """The boolean in a JSON value or text; "" and null are false. Raises PydanticCustomError for
+    any other value."""
     if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
         expected = "expected true or false, got {value}"
         raise PydanticCustomError("flag", expected, {"value": f"{value!r:.60}"})

@@ -64,10 +64,11 @@ class ImageCall:
 
 
 def read_call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
-    """Reads and checks a request within 20 s; it must run in a worker process. If the request names
-    pictures by URL that are not on disk yet, returns which pictures to download instead.
+    """Reads and checks a request. If it names pictures by URL that are not on disk yet, returns the
+    list of these pictures, and must be called again when they are downloaded.
 
-    Raises Problem 400 if a field or picture is not valid.
+    Must run in a worker process, which is killed if this takes over 20 s. Raises Problem 400 if a
+    field or picture is not valid.
     """
     return limited(_call, LIMIT_S, sent, limits)
 
@@ -83,9 +84,9 @@ def _call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
 
 
 def look(path: Path, param: str, limits: ServerLimits) -> Header:
-    """The header of a picture file (format and size), read within 20 s; it must run in a worker
-    process. Raises Problem 400, which names the request field `param`, if the file is not a picture
-    or too large."""
+    """The header of a picture file (format and size). Must run in a worker process, which is killed
+    if this takes over 20 s. Raises Problem 400, which names the request field `param`, if the file
+    is not a picture or too large."""
     return limited(header, LIMIT_S, path, param, limits)
 
 
@@ -124,7 +125,8 @@ def _from_json(
         text = f"expected JSON as the body, but it cannot be parsed; correct it: {exc}"[:300]
         raise Problem(400, text, "invalid_json") from exc
     if not isinstance(values, dict):
-        text = f"expected a JSON object {{...}} as the body, got JSON of type {_json_type(values)}"
+        kind = _json_type(values)
+        text = f"expected a JSON object {{...}} as the body, got JSON of type {kind}; send one"
         raise Problem(400, text, "invalid_type")
     pictures = values.pop("images", [])
     mask = values.pop("mask", None)
@@ -158,8 +160,9 @@ def _address(reference: object, param: str) -> str:
     url = reference.get("image_url") if isinstance(reference, dict) else None
     if not isinstance(url, str) or (isinstance(reference, dict) and "file_id" in reference):
         raise Problem(
-            400, f"{param}: expected an object with image_url; this server stores no files, "
-            "so file_id is not supported",
+            400, f'{param}: expected an object {{"image_url": URL}} without file_id, got '
+            f"{_json_type(reference)} {reference!r:.60}; this server stores no files, so send the "
+            "picture as a data: URL",
             "invalid_type", param,
         )  # fmt: skip
     return url

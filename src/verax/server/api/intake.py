@@ -47,7 +47,8 @@ class Upload:
 async def receive_body(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
     """Write the body of a request to files in `folder`. `kind` is "edit" or "generation".
 
-    Raises Problem 400, 413 or 415 if the form is wrong, the body too large, or its type unknown.
+    Raises Problem 400 for an invalid form, 413 for a body that is too large, and 415 for a body of
+    an unknown type.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
@@ -193,7 +194,7 @@ def fetch(
         port = urlsplit(url).port or PORTS[urlsplit(url).scheme]
         addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(host, port)]
         if not addresses or not all(map(permitted, addresses)):
-            raise _refused("the host of the URL is in a private network")
+            raise _refused("the host of the URL must be public, but is in a private network")
         return str(addresses[0])
 
     end = time.monotonic() + DEADLINE_S
@@ -224,7 +225,9 @@ def _write_bounded(chunks: Iterator[bytes], path: Path, end: float) -> None:
         for chunk in chunks:
             total += len(chunk)
             if total > MOST_BYTES or time.monotonic() > end:
-                raise _refused("the picture is too large (over 50 MB) or takes over 20 s")
+                raise _refused(
+                    "expected a picture of at most 50 MB within 20 s, but it is too large or slow"
+                )
             file.write(chunk)
 
 

@@ -113,7 +113,7 @@ class ImagesService:
         return await self.intake.run(client.name, calls.look, path, param, self.limits)
 
     def check(self, call: ImageCall) -> None:
-        """Raises Problem 400 for an unknown model, or for pictures or a size it does not accept."""
+        """Raises Problem 400 if the model is unknown, or does not accept the pictures or size."""
         if call.model == LOCAL:
             if call.kind == "generation":
                 raise Problem(
@@ -141,8 +141,9 @@ class ImagesService:
     ) -> CallAnswer:
         """Makes the answer to `call` when it is the client's turn, with files in `folder`.
 
-        If generated pictures are only priors for restorations, `show` receives the first
-        `partial_images` of them as previews, before the photo is restored.
+        If a streamed call generates priors, `show` is called with the file of each prior that
+        is to be sent as a preview, before the photo is restored. The call's field
+        "partial_images" says how many are sent.
         """
         if call.model == LOCAL:
             priors = call.images[1:] or (None,)
@@ -161,8 +162,8 @@ class ImagesService:
     async def _faithful(
         self, client: Account, call: ImageCall, folder: Path, answer: UpstreamAnswer
     ) -> CallAnswer:
-        """The answer with one restoration for each prior in `answer.files`, or if there is none,
-        with a restoration without a prior. The files are written to `folder`."""
+        """The answer with a restoration for each prior in `answer.files`. If there are no priors,
+        the photo is restored once, without one. The files are written to `folder`."""
         format = call.fields.get("output_format", "png")
         files, records = [], []
         last_step = self.local.run if call.model == LOCAL else self.local.finish
@@ -192,8 +193,9 @@ class ImagesService:
         answer: UpstreamAnswer,
         output_format: str,
     ) -> CallAnswer:
-        """The answer with these picture files. `records` holds the JSON record of each restoration;
-        () if the pictures are those of the paid service, unchanged."""
+        """The answer with the files `pictures`, and with the cost and notices in `answer`.
+        `records` holds the JSON record of each restoration; it is () if the pictures are not
+        restorations, but come from the paid service."""
         target = wanted_size(call, self.limits.pixels) if records else None
         own = (records[0]["width"], records[0]["height"]) if records else (0, 0)
         size = "{}x{}".format(*(target or own)) if records else answer.size
@@ -258,12 +260,12 @@ def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
 
 
 def _shows(call: ImageCall) -> bool:
-    """Whether a call requests priors, which can be sent as previews before the restorations."""
+    """Whether a call needs generated priors, which can be sent as previews of the restorations."""
     return is_faithful(call) and call.model != LOCAL
 
 
 def unused(call: ImageCall) -> Iterator[str]:
-    """Warnings about fields of a call that have no effect."""
+    """Warnings about fields of a call that have no effect, and about a photo that was scaled."""
     if call.fields.get("partial_images", 0) > 0 and not (call.stream and _shows(call)):
         yield "partial_images has no effect"
     if not is_faithful(call):

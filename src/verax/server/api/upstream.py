@@ -90,7 +90,8 @@ class Upstream:
         return self.desk.journal.records.spent_by(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
-        """The models not shut down by the day `today`, with their shutdown dates or None."""
+        """The names of all models that are not shut down on the day `today`; for each its shutdown
+        date, or None if no date is known."""
         known = self.service.known.items()
         return {name: model.ends for name, model in known if not model.ended(today)}
 
@@ -109,7 +110,8 @@ class Upstream:
         return self._describe(asking.request, answer, files, sources, asking.notices)
 
     def _plan(self, call: ImageCall, folder: Path) -> generated.Asking:
-        """The request for an edit. Writes the decoded photo to `folder` if it will be restored."""
+        """The prepared request for an edit, and what is needed to place the answer on the photo's
+        grid. Also writes the decoded photo to `folder` if the photo will be restored."""
         photo = opened(call.images[0], name="the photo")
         others = tuple(images.read(path) for path in call.images[1:])
         if call.model.startswith(FAITHFUL):
@@ -142,9 +144,9 @@ class Upstream:
         return self._describe(prepared, answer, files, files, notices)
 
     def _pay(self, client: Account, request: Request) -> ImagesAnswer:
-        """The answer to a request: the journal's, or if it has none, an answer that is paid for now
-        from the client's budget. Several pictures are returned without decoded pixels, to save
-        memory."""
+        """The answer to a request, from the journal if that has it. If not, the call is made and
+        paid from the client's budget. To save memory, an answer with several pictures holds only
+        their files, not their decoded pixels."""
         answer = self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
         return answer if len(answer.images) == 1 else answer.without_pixels()
 

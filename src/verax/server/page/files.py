@@ -147,7 +147,7 @@ def straighten_file(shot: Path, corners: str, target: Path, max_pixels: int) -> 
 
 
 async def picture(request: Request) -> Response:
-    """GET /page/history/{id}/{picture}.png: a picture; with ?save=1 the browser saves the file."""
+    """GET /page/history/{id}/{picture}.png: a picture; with ?save=1 the browser saves it."""
     _, _, entries = whose(request)
     path = entries.picture(request.path_params["id"], request.path_params["picture"])
     media_type, headers = MEDIA_TYPES.get(format_of_file(path), "image/png"), PRIVATE
@@ -197,8 +197,8 @@ def _finished(entries: History, request: Request) -> Path:
 async def file(request: Request) -> Response:
     """GET /page/history/{id}/file?fidelity=&place=no&scale=: the file of a restoration.
 
-    The first request makes the file, with this fidelity. place=no leaves out the GPS position, and
-    `scale` enlarges the picture.
+    The first request makes the file, with this fidelity. place=no leaves out the GPS position;
+    scale=2, 3 or 4 enlarges the picture, scale=prior to the resolution of the prior.
     """
     context, client, entries = whose(request)
     entry = _finished(entries, request)

@@ -85,7 +85,7 @@ class History:
         try:
             entry.mkdir(parents=True, mode=0o700)
         except FileExistsError as exc:
-            raise Problem(409, "id: this id is used; choose another", "taken", "id") from exc
+            raise Problem(409, f"id: {name!r} is in use; choose another", "taken", "id") from exc
         write_json(
             entry / "request.json",
             {"id": entry.name, "created": round(time.time(), 3), "state": "waiting", **request},
@@ -109,7 +109,8 @@ class History:
         stem = picture.removesuffix(".png")
         path = self.entry(name) / f"{stem}.png"
         if stem not in PICTURES or not path.is_file():
-            raise Problem(404, f"this entry has no picture {stem[:60]!r}", "not_found")
+            text = f"this entry has no picture {stem[:60]!r}; reload the page"
+            raise Problem(404, text, "not_found")
         return path
 
     def remove(self, name: str) -> None:
@@ -121,7 +122,8 @@ class History:
     def bring_back(self, name: str) -> Path:
         """Undo `remove`. Returns the entry's folder. Raises Problem 404 if it is too late."""
         if not ID.fullmatch(name) or not self._hidden_path(name).is_dir():
-            raise Problem(404, "the deletion of this entry can no longer be undone", "not_found")
+            text = "the deletion of this entry cannot be undone; that is possible for ten minutes"
+            raise Problem(404, text, "not_found")
         return self._hidden_path(name).rename(self.folder / name)
 
     def _hidden_path(self, name: str) -> Path:
@@ -167,7 +169,7 @@ def reopen(entry: Path) -> None:
 
 
 def record(entry: Path, *, running: bool) -> dict[str, Any]:
-    """The JSON object that describes an entry to the page. `running`: whether work on it goes on.
+    """The JSON object that describes an entry to the page. `running`: whether it is in progress.
 
     The state is "waiting", "asking" (for the prior), "restoring", "measuring" (what the generator
     changed), "done" or "failed".
@@ -244,8 +246,7 @@ def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
 
 async def earlier_answer(request: Request, history: History, name: str) -> Response | None:
     """The answer to a request that was sent before, so that an entry with the id `name` exists.
-    None if there is no such entry. Raises Problem 429 while the entry's files still arrive.
-    """
+    None if there is no such entry. Raises Problem 429 while the entry's files still arrive."""
     if name not in set(history.ids()):
         return None
     running = name in under_way(request)
@@ -261,7 +262,7 @@ async def earlier_answer(request: Request, history: History, name: str) -> Respo
 
 
 async def start(request: Request, entry: Path, work: Work) -> Response:
-    """Start a task for the work on an entry. Returns a response with the entry as JSON."""
+    """Start `work` on an entry as a task. Returns a response with the entry as JSON."""
     running = under_way(request)
     task = asyncio.create_task(_carry_out(entry, work))
     running[entry.name] = task

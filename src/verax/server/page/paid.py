@@ -85,7 +85,8 @@ def offer(upstream: Upstream) -> dict[str, Any]:
 
 
 def _entry(model: Model) -> dict[str, Any]:
-    """What the page needs to know about a model, as JSON."""
+    """A model as JSON for the page: its name, sizes, qualities and levels of moderation, and its
+    shutdown date as "ends"."""
     sizes = asdict(model.sizes)
     sizes["fixed"] = [f"{width}x{height}" for width, height in model.sizes.fixed]
     return {
@@ -100,7 +101,8 @@ def _entry(model: Model) -> dict[str, Any]:
 
 def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
     """The price of a request as JSON: {"size", "expected_usd", "high_usd"}, with the expected and
-    highest price, null if unknown. Raises InputError if the model would refuse the request."""
+    the highest price in US dollars. If the price is unknown, both are null, and "note" says why.
+    Raises InputError if the model would refuse the request."""
     service, name = upstream.service, wish.model.removeprefix(FAITHFUL)
     request: GenerateRequest
     if wish.kind == "generation":
@@ -149,8 +151,8 @@ def _blank(size: tuple[int, int]) -> bytes:
 
 
 def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> ImageCall:
-    """The call that requests a prior for a photo of (width, height) `size`. For an empty prompt,
-    Verax chooses one of its own."""
+    """The call that requests a prior from `model`, for the photo in the file `photo` with this
+    (width, height). If `prompt` is "", Verax chooses one of its own prompts."""
     name = FAITHFUL + model.removeprefix(FAITHFUL)
     return _call("edit", name, prompt, (photo,), {}, (size,))
 

@@ -39,7 +39,7 @@ EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image g
 
 
 async def restore(request: Request) -> Response:
-    """POST /page/restorations: restore a photo, with a prior or with the model to request one from.
+    """POST /page/restorations: restore a photo with an uploaded prior, a generated one, or none.
 
     The page chooses the entry's id, so a request repeated after a lost connection makes no second
     entry.
@@ -93,8 +93,8 @@ async def example(request: Request) -> Response:
 async def _keep(
     upload: UploadFile, path: Path, context: Context, client: Account, *, param: str = ""
 ) -> Header:
-    """Store an uploaded picture in the file `path`. Returns its header (format and size). Raises
-    Problem 400, which names the form field `param` or the file, if the file is not a picture."""
+    """Store an uploaded picture as `path`. Returns its header (format and size). Raises
+    Problem 400 for another file; it names the form field `param` or, if that is "", `path`."""
     await keep(upload, path)
     head: Header = await in_turn(
         context.service.intake, client, look, path, param or path.name, context.limits
@@ -118,7 +118,7 @@ async def size(request: Request) -> Response:
 
 
 def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCall | None:
-    """The call that requests an entry's prior; None if it has one, or if `about` names no model."""
+    """The call that requests a prior for an entry; None if it has one or `about` has no "model"."""
     if not about.get("model") or (entry / "prior").is_file():
         return None
     size = (head.width, head.height)
@@ -129,7 +129,7 @@ async def again(request: Request) -> Response:
     """POST /page/history/{id}/again: restore an entry again, after a failure or with changes.
 
     The form may hold a new `prior`, drawings `mask` (white where the photo is damaged) and `only`
-    (white where it may change), and a `task`; an empty text removes the old one.
+    (white where it may change), and a `task` such as "dehaze"; empty texts remove the old ones.
     """
     context, client, entries = whose(request)
     name = request.path_params["id"]
@@ -138,7 +138,7 @@ async def again(request: Request) -> Response:
         partial(history.record, entry, running=name in under_way(request))
     )
     if record.get("kind") != "restoration" or not {"format", "width"} <= set(record):
-        raise Problem(409, "expected a restoration that has a photo; send a new one", "not_failed")
+        raise Problem(409, "this entry has no photo to restore; send a new photo", "not_failed")
     if record["state"] not in (*history.FINAL, "measuring"):
         raise Problem(409, "this restoration is in progress; wait until it has ended", "not_ready")
     if name in under_way(request):  # the file is made, but the task has not ended
@@ -200,7 +200,7 @@ async def _changes(
 async def _restore(
     context: Context, client: Account, entry: Path, call: ImageCall | None
 ) -> dict[str, Any]:
-    """Restore the photo of an entry, with the prior that `call` requests, if there is a call.
+    """Restore the photo of an entry. If `call` is not None, first request the prior with this call.
     Returns the changes to the entry's request.json, such as the cost."""
     local = context.service.local
     if call is None:

@@ -121,8 +121,8 @@ def _restore_example(order: PageOrder) -> None:
 
 
 def best(pictures: tuple[Path, ...], first: Path | None) -> int:
-    """The index of the best picture, judged like the pictures of `verax generate --best-of`. If the
-    pictures are edits of the file `first`, how much of it they preserve counts too."""
+    """The index of the best picture by NIQE, a measure of quality. If the pictures are edits of the
+    picture in the file `first`, the share of their edges that this picture has counts too."""
     return limited(_best, LIMIT_S, pictures, first)
 
 
@@ -166,7 +166,7 @@ def _restore_stop(order: PageOrder) -> None:
 
 
 def _make_file(order: PageOrder) -> "Made":
-    """Restore the photo and write the restored file. Returns the restoration and its record."""
+    """Restore the photo and write the restored file. Returns restoration, prior and notes."""
     from verax import making
     from verax.server.api.upstream import read_opened
     from verax.settings import load
@@ -251,7 +251,7 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
 
 
 def _write_small(folder: Path) -> None:
-    """Write a thumbnail of the restoration in `folder`, for the list of entries."""
+    """Write a thumbnail of the file restoration.png in `folder`, for the list of entries."""
     from PIL import Image as PillowImage
 
     with PillowImage.open(folder / "restoration.png") as picture:
@@ -260,8 +260,9 @@ def _write_small(folder: Path) -> None:
 
 
 def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, ...]) -> None:
-    """Write the coloured lines of a drawing as a transparent PNG, without the drawing's grey
-    background and its caption below. `shape` is (height, width, ...) of the photo."""
+    """Write the coloured lines of `drawing` as a transparent PNG. `drawing` shows the photo in
+    grey, lines over it and a caption below; only the lines are written. `shape` is (height,
+    width, ...) of the photo."""
     import numpy as np
     from PIL import Image as PillowImage
 
@@ -272,8 +273,8 @@ def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, .
 
 
 def _write_boxes(path: Path, objects: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-    """Write a transparent PNG with a frame around each changed object. `shape` is (height, width,
-    ...) of the photo."""
+    """Write a transparent PNG with a frame around each object that the generator changed; the
+    colour shows how. `shape` is (height, width, ...) of the photo."""
     import cv2
     import numpy as np
     from PIL import Image as PillowImage
