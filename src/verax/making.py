@@ -141,7 +141,7 @@ def make(
 
     `photo`, `prior`, `registration`: None if still to be read or computed. Without `credentials`
     the result is not signed. Raises ImageReadError if a file is not a picture, InputError if an
-    option is wrong or the result would replace an input file, OutputError if it cannot be written.
+    option is wrong or an input file would be replaced, OutputError if writing or signing fails.
     """
     from verax import pipeline
 

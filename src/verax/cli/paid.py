@@ -117,7 +117,8 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The options of a command that calls a paid service: the service, and what may be paid."""
+    """The options of a command that calls a paid service. `run`: name under which costs are summed
+    up for the limit; `retry_uncertain`: repeat calls that may have been billed already."""
 
     gateway: Gateway = None
     base_url: BaseUrl = None
@@ -201,8 +202,7 @@ class PaidCalls:
         return batches_of(self.desk)
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
-        """Print `notices`, what is sent to which service, and what it costs. Returns False on a dry
-        run, on which nothing may be sent."""
+        """Print `notices`, what is sent where, and what it costs. Returns False on a dry run."""
         for notice in dict.fromkeys(notices):
             print(f"note: {notice}", file=sys.stderr)
         open_ones = self.desk.missing(requests)
