@@ -334,7 +334,7 @@ def test_two_datasets_of_one_name_are_not_mixed_up(tmp_path, dataset):
     shutil.copytree(dataset, tmp_path / "other" / "dark")
     plan = plans.Plan((str(dataset), str(tmp_path / "other/dark")), ("identity",))
 
-    with pytest.raises(SettingsError, match=r"4 pictures have the same name in two datasets"):
+    with pytest.raises(SettingsError, match=r"is in two \(4 such pictures\)"):
         expand(plan, [load(name, task="dark") for name in plan.datasets])
 
 

@@ -17,9 +17,9 @@ OUTCOMES = ("restored", "refused", "failed", "wrong_size", "prior_not_placed", "
 
 
 def _placed(column: str) -> str:
-    """An SQL expression for the JSON in `column`, converted from the format of older versions.
+    """An SQL expression that converts the JSON in `column` from the format of older versions.
 
-    The new key "placed" ("exactly", "roughly" or "not") replaces "outcome" and "accepted".
+    The keys "outcome" and "accepted" become the key "placed": "exactly", "roughly" or "not".
     """
     return f"""
         CASE WHEN json_extract({column}, '$.outcome') IS NULL THEN {column} ELSE json_remove(
@@ -69,12 +69,12 @@ class Trial:
         dataset, task, item: names of the dataset, of the kind of damage and of the photo.
         method: name of the method, such as "full" or "restorer:clahe".
         prior: "none", "files" (from the dataset), "simulated", "provider:MODEL" (made by a service)
-            or another kind of prior.
+            or a control, such as "input" (the photo itself).
         prompt: name of the prompt that a service gets; "" if no service is called.
         repeat: number of the service's call with the same photo and prompt, from 0.
         generator: the model that made the prior, "" if unknown.
         licence: of the photo, in words.
-        seed: of the simulations that make a photo or prior.
+        seed: of the random numbers, if the photo or the prior is simulated.
         scene: name of what the photo shows; statistics treat photos of one scene as dependent.
     """
 
@@ -185,10 +185,10 @@ class Record:
         return self.outputs_folder / f"{key}.png"
 
     def done(self) -> set[str]:
-        """The keys of all outputs that need not be made again, whatever their outcome.
+        """The keys of all stored outputs, except those whose provider call failed.
 
-        Outputs whose call of a provider failed are left out, so that the next start of the run
-        repeats the call. A call that the provider refused is not repeated.
+        The next start of the run makes only outputs that are not listed here. So it repeats failed
+        calls, but none that the provider refused.
         """
         again = "outcome = 'failed' AND prior LIKE 'provider:%'"
         rows = self.connection.execute(f"SELECT key FROM outputs WHERE NOT ({again})")
@@ -259,7 +259,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> 
 
 
 def spent(rows: Iterable[OutputRow]) -> float:
-    """The total cost of outputs in US dollars; a provider call that several share counts once."""
+    """The total cost in US dollars; a provider call that made several outputs counts once."""
     return sum(
         {
             (r.task, r.dataset, r.item, r.degradation, r.prior, r.prompt, r.repeat): r.cost_usd
@@ -284,7 +284,7 @@ def finished(folder: Path) -> tuple[set[str], dict[str, Any]]:
 
 
 def open_run(folder: Path) -> Record:
-    """The run stored in a folder. Raises SettingsError if there is none."""
+    """The run stored in a folder. Raises InputError if there is none, or one without a plan."""
     if not (folder / "run.sqlite").is_file():
         raise SettingsError(
             f"{folder}: expected a run folder with run.sqlite, found none; verax bench run makes "

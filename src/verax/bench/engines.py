@@ -34,7 +34,7 @@ def default_workers() -> int:
 def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
     """Yields `stage(item)` for every item, in any order, computed by threads.
 
-    Suits methods that release the GIL, such as the pipeline.
+    Suits functions that release the GIL while they compute, as OpenCV and NumPy do.
     """
     with ThreadPool(workers) as pool:
         yield from _bounded(pool, stage, items, workers * BACKLOG)
@@ -43,7 +43,7 @@ def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) ->
 def processes(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
     """Yields `stage(item)` for every item, in any order, computed by processes of this machine.
 
-    Suits methods that hold the GIL.
+    Suits functions that hold the GIL while they compute.
     """
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:

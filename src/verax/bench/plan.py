@@ -48,6 +48,7 @@ class Plan:
     Attributes:
         tasks: kinds of damage, such as "dehazing"; () for all.
         splits: parts of the datasets to use; "" stands for pictures without a split.
+        priors: kinds; "auto" is the dataset's generated picture, else a simulated one, else none.
         degradations: "TASK:SEVERITY"; each is simulated on the references that have no photo.
         prompts: names of prompts in the catalog.
         quality: of the pictures that a provider makes; "" for the model's default.
@@ -75,7 +76,7 @@ def from_toml(text: str, *, name: str = "plan") -> Plan:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(f"{name}: expected TOML, but it cannot be read: {exc}") from exc
+        raise SettingsError(f"{name}: expected TOML, cannot read it: {exc}; correct it") from exc
     known = {field.name for field in fields(Plan)}
     if unknown := sorted(set(table) - known):
         raise SettingsError(
@@ -115,7 +116,7 @@ def check(plan: Plan) -> Plan:
 
 
 def parse_degradation(text: str, *, seed: int) -> Degradation:
-    """The degradation of a text TASK:SEVERITY or TASK (severity 0.5), randomised by `seed`."""
+    """The degradation named by "TASK:SEVERITY" or "TASK" (severity 0.5), randomised by `seed`."""
     task, _, severity = text.partition(":")
     choose(TASKS, task, kind="degradation")
     try:
@@ -181,9 +182,8 @@ class Output:
         pixels: (H, W, 3) on the photo's grid; None if the method made nothing.
         outcome: "restored"; "prior_not_placed" if `pixels` were made without the prior, since it
             could not be registered; "abstained" if the method needs a prior and there is none.
-        reason: why the outcome is not "restored", in words.
+        reason, notes: why the outcome is not "restored", and remarks for the user, in words.
         registration: the data of the prior's registration, to be stored as JSON.
-        notes: remarks of the method for the user.
     """
 
     pixels: Image | None
@@ -199,7 +199,7 @@ class Method:
 
     Attributes:
         run: called with photo, prior, argument (what follows the colon in "full:dcp"), fidelity.
-        what: description for the user.
+        what, needs_prior: description for the user, and whether the method takes a prior.
         seconds_per_megapixel: of one core, for the estimate before a run.
         alone: whether a method that takes a prior also works without one.
     """
@@ -242,7 +242,7 @@ def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity:
 
 
 def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    """The photo with the low frequencies of the registered prior; `fidelity` has no effect."""
+    """The photo with the registered prior's low frequencies; `argument`, `fidelity` are ignored."""
     output = registered_prior(photo, prior, argument, fidelity)
     if output.pixels is None or output.outcome != "restored":
         return output

@@ -82,7 +82,7 @@ class RunSummary:
     """What a run has done when it ends.
 
     Attributes:
-        items: number of outputs of the whole run, those made before it was continued included.
+        items: number of outputs of the whole run, including those made before it was continued.
         outcomes: number of outputs by outcome, such as "restored" or "failed".
         new_outputs, new_scores: how many outputs were made, and how many scored, since the run was
             started or continued.
@@ -131,12 +131,13 @@ def run(
     deviation: bool = False,
     digests: Digests | None = None,
 ) -> RunSummary:
-    """Make all outputs and scores of `works` that the run in `folder` lacks.
+    """Make all outputs and scores of the work items `works` that the run in `folder` lacks.
 
-    May be called again after any interruption. `engine` is "threads", "processes" or "ray", for
-    which `address` may name a cluster. `source` requests priors from a service. `tell` is called
-    with the progress. With `deviation`, also measures how outputs with a prior deviate from their
-    photos. `digests` has the hashes of input files, which are stored with the run.
+    May be called again after any interruption. `plan` is stored with the run and names the metrics.
+    `engine` is "threads", "processes" or "ray"; `address` is that of a Ray cluster. `source` is the
+    service that makes priors. `tell` is called with the progress. With `deviation`, also measures
+    how outputs with a prior deviate from their photos. `digests` has the hashes of input files,
+    which are stored with the run.
     """
     if source is not None and engine != "threads":
         raise SettingsError(
@@ -196,7 +197,8 @@ def claim(record: Record, plan: Plan) -> None:
     elif stored != current:
         lines = "; ".join(differences(stored, current))
         raise SettingsError(
-            f"{record.folder} holds a run of another plan ({lines}); choose another folder"
+            f"{record.folder}: expected a new folder or a run of the same plan, found a run of "
+            f"another plan ({lines}); choose another folder"
         )
     for part in (record.outputs_folder, record.photos_folder):
         part.mkdir(parents=True, exist_ok=True)

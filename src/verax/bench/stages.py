@@ -60,14 +60,15 @@ class PriorSource(Protocol):
         """The pixels of a work item's photo, degraded if the item has a degradation."""
 
     def prior(self, photo: Image, work: Work) -> Prior:
-        """The prior that the service makes for `photo`. Raises the errors of the call."""
+        """The prior that the service makes for `photo`. Raises ProviderError if it makes none."""
 
 
 def produce(work: Work, folder: Path, source: PriorSource | None = None) -> OutputRow:
-    """Stage 1: run the method, write the output to `folder`/KEY.png, return the row to store.
+    """Stage 1: make the output of a work item, write it to `folder`/KEY.png, return its row.
 
-    An error becomes a row with its reason. Only BudgetExceeded and OutputError are raised, since
-    the whole run must stop if the budget is spent or the disk is full.
+    `source` is the service that makes priors, if the item needs one. After an error, the row has
+    the reason. Only BudgetExceeded and OutputError are raised, since the whole run must stop if the
+    budget is spent or the disk is full.
     """
     start = time.perf_counter()
     prior, size, sha256 = Prior(None), (0, 0), ""
@@ -276,8 +277,8 @@ def _generated(row: OutputRow) -> Photo | None:
 
 
 def _motion(photo: Image, blocks: Blocks) -> list[tuple[float, float, float, float]]:
-    """(x, y, dx, dy) of at most 400 blocks of the photo: centre, and displacement in the generated
-    picture, as shares of the photo's width and height."""
+    """(x, y, dx, dy) of at most 400 blocks of the photo: the centre, and how far its content is
+    displaced in the generated picture, as shares of the photo's width and height."""
     size = np.array([photo.shape[1], photo.shape[0]])
     table = np.round(np.hstack([blocks.points / size, blocks.moved / size]), 4)
     return [tuple(row) for row in table[:: -(-len(table) // MOST_ARROWS) or 1].tolist()]

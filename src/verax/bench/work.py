@@ -156,13 +156,13 @@ def expand(
 
 
 def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
-    """Raise SettingsError if two datasets of one name have a picture of the same name and task."""
+    """Raise SettingsError if two pictures have the same task, dataset name and name."""
     counts = Counter((item.task, item.dataset, item.name) for items in selections for item in items)
     twice = [f"{dataset}/{name}" for (_, dataset, name), n in counts.items() if n > 1]
     if twice:
         raise SettingsError(
-            f"{len(twice)} pictures have the same name in two datasets of one name, such as "
-            f"{twice[0]}; rename one of the folders, or change the column dataset of its manifest"
+            f"expected datasets with different names, but {twice[0]} is in two ({len(twice)} such "
+            "pictures); rename the folder of one, or change the column dataset of its manifest"
         )
 
 
@@ -276,14 +276,14 @@ def _key(work: Work, digests: Digests) -> str:
 
 @cache
 def snapshot_of(model: str) -> str:
-    """The model's newest dated name in the catalog (as "gpt-image-2-2026-04-21"), else `model`."""
+    """A model's newest dated name, such as "gpt-image-2-2026-04-21"; `model` if none is known."""
     known = models.models().get(model)
     return known.snapshots[-1] if known and known.snapshots else model
 
 
 @cache
 def prompt_text(task: str, wording: str) -> str:
-    """The text of the catalog's prompt called `wording` for a task; `wording` if it has none."""
+    """The text of the catalog's prompt `wording` for a task; for an unknown task, `wording`."""
     name = PROMPT_TASKS.get(task, task)
     if not wording or name not in catalog.tasks():
         return wording

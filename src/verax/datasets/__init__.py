@@ -93,7 +93,7 @@ def _text_of(path: Path) -> str:
 def _manifest_item(row: dict[str, str], root: Path) -> Item:
     first = next((row[role] for role in ROLES if row.get(role)), "")
     if not first:
-        raise SettingsError(f"{root}: a manifest row names no picture; remove this row: {row}")
+        raise SettingsError(f"{root}: a manifest row must name a picture; remove this row: {row}")
     facts: dict[str, Any] = {role: root / row[role] if row.get(role) else None for role in ROLES}
     facts |= {name: row.get(name) or "" for name in ("split", "generator", "licence", "scene")}
     return Item(name=first, task=row["task"], dataset=row.get("dataset") or root.name, **facts)
@@ -203,7 +203,7 @@ def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
     files = [file for i in items for file in (i.input, i.target, i.generated) if file is not None]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:
-        raise SettingsError(f"{path} names files that do not exist, add them: {_some(absent)}")
+        raise SettingsError(f"{path} names files that do not exist: {_some(absent)}; add them")
     twice = [name for name, n in Counter(item.name for item in items).items() if n > 1]
     if twice:
         raise SettingsError(
@@ -240,8 +240,8 @@ class Layout:
         return " with ".join(sides)
 
     def key_of(self, path: Path, root: Path, pattern: str) -> str | None:
-        """The key by which partners are found, of a file below `root` that the glob `pattern`
-        matches; None if the regular expression `key` does not match its name."""
+        """The key of a file below `root` that the glob `pattern` matches; files with equal keys
+        belong together. None if the regular expression `key` does not match the file's name."""
         name = path.stem
         if self.key:
             match = re.search(self.key, name)

@@ -72,7 +72,7 @@ class Place:
     Attributes:
         pictures, sha256: number of picture files, and a hash over all of them, found by the first
             `verax data verify`; 0 and "" before.
-        task, licence: those that the user named for an own folder; "" for a dataset of the catalog.
+        task, licence: as given by the user for pictures of their own; "" for a catalog dataset.
     """
 
     folder: str
@@ -144,7 +144,8 @@ def read(entry: DatasetEntry, folder: Path) -> Dataset:
     if not items:
         layouts = "; ".join(layout.in_words() for layout in entry.layouts)
         raise SettingsError(
-            f"{folder}: expected pictures of {entry.title} ({layouts}), found none; check the path"
+            f"{folder}: expected pictures of {entry.title} (paths: {layouts}), found none; check "
+            "the path of the folder"
         )
     remarks = []
     if not complete(entry, len(items)):

@@ -89,8 +89,8 @@ def mscn(plane: Map | Floats, *, floor: float, border: str) -> Map:
     """(H, W) MSCN coefficients: (plane - local mean) / (local standard deviation + `floor`).
 
     `border` says how scipy.ndimage extends the plane, such as "nearest". Sums are computed in the
-    plane's own type: in flat regions only its rounding errors remain, and the published models were
-    trained with them.
+    plane's own number type. In flat regions the coefficients are then mere rounding errors; the
+    published models were trained with these.
     """
     mean = _smooth(plane, border)
     deviation = np.sqrt(np.abs(_smooth(plane * plane, border) - mean * mean))
@@ -144,7 +144,8 @@ def _niqe_block(block: Map) -> list[float]:
 def brisque(image: Image) -> float:
     """BRISQUE: estimated distortion, about 0 (clean) to 100.
 
-    It is found by support vector regression on statistics of MSCN coefficients at two scales.
+    It is found by support vector regression on statistics of MSCN coefficients (luma minus its
+    local mean, divided by its local contrast) at two scales.
     """
     check_size("brisque", image, 2 * TAPS)
     plane = image.astype(np.float64) @ BRISQUE_LUMA
@@ -173,8 +174,9 @@ def _brisque_features(plane: Floats) -> list[float]:
 def piqe(image: Image) -> float:
     """PIQE: estimated distortion of the textured 16x16 blocks, 0 (clean) to 100.
 
-    With v the variance of the MSCN coefficients in a block, a block with a flat edge, as after
-    compression, counts 1 - v, and a noisy block counts v.
+    A block with a flat edge, as after compression, counts 1 - v; a noisy block counts v. Here v is
+    the variance in the block of the MSCN coefficients (luma minus its local mean, divided by its
+    local contrast).
     """
     plane = np.rint(luma(image) * np.float32(255))
     bottom, right = (-side % PIQE_BLOCK for side in plane.shape)

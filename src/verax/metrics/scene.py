@@ -180,9 +180,10 @@ def _shrink(image: Image) -> Image:
 def scene_state(before: Image, after: Image, overlap: NDArray[np.bool_]) -> SceneState:
     """Whether the time of day or the light changed between two registered pictures, and how.
 
-    Returns "same" if restoration can explain the change. A restoration may brighten a picture, but
-    hardly darkens it. It may remove a colour cast, but adds none. It keeps bright places brighter
-    than dark ones, unless it removes haze, and then fine structure stays the same.
+    Returns the change in words, such as "night made day", or "same" if restoration can explain it.
+    A restoration may brighten a picture, but hardly darkens it. It may remove a colour cast, but
+    adds none. It keeps bright places brighter than dark ones, unless it removes haze, and then fine
+    structure stays the same.
 
     Args:
         before, after: (H, W, 3) on the same pixel grid.

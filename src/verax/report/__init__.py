@@ -210,7 +210,8 @@ def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:
-    """The positions in the same order, some increased so that any two are `distance` apart."""
+    """The positions in the same order, some increased so that any two are at least `distance`
+    apart."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for before, after in pairwise(order):

@@ -1,7 +1,7 @@
 """The breakdown of a run: where priors help, what generators changed, how good their pictures are.
 
-A run with --deviation also gives medians of the deviations, the loss ladder (PSNR after more and
-more corrections) and the score, which is 10 - drift / 10. Drift sums up all deviations, 0..100.
+A run with --deviation also gives medians of the deviations, the loss ladder (PSNR of priors after
+each of several corrections) and a score, 10 - drift / 10; drift sums up all deviations, 0..100.
 """
 
 import json
@@ -85,7 +85,7 @@ class Changes:
 @dataclass(frozen=True, slots=True)
 class Rungs:
     """The loss ladder: mean PSNR of `n` priors, uncorrected and after each of several corrections
-    (size, geometry, colour); `steps` are (name of the correction, PSNR in dB)."""
+    (size, geometry, colour). `source` names the prior; `steps` are (correction, PSNR in dB)."""
 
     task: str
     source: str
@@ -147,7 +147,7 @@ def _changes(generator: str, task: str, label: str, entries: list[dict[str, Any]
 
 
 def ladders(results: Results) -> list[Rungs]:
-    """The loss ladders of a run, one for each task, kind of prior and generator."""
+    """Mean PSNR of priors after each correction (size, geometry ...), by task, prior, generator."""
     ladders: dict[tuple[str, str], list[list[tuple[str, float]]]] = defaultdict(list)
     for o in results.outputs:
         steps = results.deviations.get(o.key, {}).get("ladder")
@@ -212,7 +212,7 @@ class Quality:
 
     Attributes:
         source: the generator, or the kind of prior if the generator is unknown.
-        score: 10 minus a tenth of the mean drift (size of all deviations, 0..100); None without.
+        score: 10 - (mean drift) / 10; drift is the size of all deviations, 0..100. None if unknown.
         success: share of the items whose picture has the right size, shows the photo's scene and
             is no worse than the unchanged photo.
         best_of: expected best value of `metric` among K pictures of one photo, for K = 1, 2, ...
@@ -231,7 +231,7 @@ class Quality:
 
 
 def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
-    """One entry per generator and task, from the method raw-prior (the prior, only resized)."""
+    """One entry per generator and task, from outputs of raw-prior (the prior, only resized)."""
     values, gains = values_of(results, metric), gains_of(results, metric)
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for o in results.outputs:
@@ -261,7 +261,7 @@ def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
 
 
 def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
-    """Whether a picture has the right size, the photo's scene and no negative gain in `gains`."""
+    """Whether a picture has the right size and scene, and no gain below 0 in `gains` (by key)."""
     foreign = results.deviations.get(row.key, {}).get("placed") in FOREIGN
     return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
 

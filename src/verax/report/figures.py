@@ -1,5 +1,6 @@
 """The plots of a report: means with intervals, rank stability, perception against distortion, time
-and cost, the loss ladder (PSNR after more and more corrections), the best of K pictures."""
+and cost, the loss ladder (PSNR of priors after each of several corrections), the best of K
+pictures."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ MOST_LETTERS = 30
 
 
 def same_pictures(tables: Sequence[Table]) -> list[list[Table]]:
-    """Groups of tables about the same pictures; the first table of a group has the main metric."""
+    """Groups of tables about the same pictures, a table per metric and protocol. The first of a
+    group is the main table, for PSNR if this was computed."""
     groups = groupby(tables, key=lambda t: (t.task, t.degradation, t.subset))
     return [list(several) for _, several in groups]
 
@@ -36,7 +38,8 @@ def same_pictures(tables: Sequence[Table]) -> list[list[Table]]:
 def run_figures(
     tables: Sequence[Table], ladders: Sequence[Rungs], qualities: Sequence[Quality]
 ) -> list[Figure]:
-    """All plots of a run."""
+    """All plots of a run. `ladders` have the PSNR of priors after each of several corrections,
+    `qualities` say how good the pictures of each generator are."""
     figures = []
     for several in same_pictures(tables):
         figures += table_figures(several)
@@ -49,7 +52,8 @@ def run_figures(
 class PageView:
     """The section of the page on one task and set of pictures.
 
-    `tables` has one table per metric, that of the main metric first; `anchor` is the HTML id.
+    `tables` has a table per metric and protocol; the first is the main table, for PSNR if this was
+    computed. `anchor` is the HTML id.
     """
 
     anchor: str
@@ -63,7 +67,7 @@ class PageView:
 
     @property
     def nothing(self) -> Line | None:
-        """The main table's row of the method identity (unchanged photo); None if it was not run."""
+        """The first table's row of the unchanged photo (method identity); None if it has none."""
         return next((one for one in self.main.lines if one.label == "identity"), None)
 
     def other(self, table: Table, line: Line) -> Line | None:
@@ -81,7 +85,8 @@ def views(tables: list[Table]) -> list[PageView]:
 
 
 def table_figures(tables: Sequence[Table]) -> list[Figure]:
-    """The plots for several tables about the same pictures; the first has the main metric."""
+    """The plots for several tables about the same pictures. Means, ranks and costs
+    are plotted for the first table only."""
     main = tables[0]
     figures = [means_figure(main)] if _scored(main) else []
     if len([one for one in main.lines if one.rank_shares]) > 1 and main.scenes > 1:
@@ -136,7 +141,7 @@ def means_figure(table: Table) -> Figure:
 
 
 def ranks_figure(table: Table) -> Figure:
-    """In which share of bootstrap resamples each row of the table has each rank, as a heat map."""
+    """A heat map: the share of bootstrap resamples in which each row of the table has each rank."""
     rows = [one for one in table.lines if one.rank_shares]
     cell = min(60.0, (WIDTH - LABEL - 10) / len(rows))
     marks: list[Mark] = []
@@ -206,7 +211,7 @@ def expense_figure(table: Table) -> Figure:
 
 
 def ladder_figure(ladder: Rungs) -> Figure:
-    """The loss ladder as bars: mean PSNR of priors after more and more corrections."""
+    """The loss ladder as bars: mean PSNR of priors, uncorrected and after each correction."""
     top = max(psnr for _, psnr in ladder.steps) or 1.0
     marks: list[Mark] = []
     for index, (name, psnr) in enumerate(ladder.steps):

@@ -1,4 +1,4 @@
-"""Leaderboards of a stored run: a table per task, degradation, pictures, metric and protocol.
+"""Leaderboards of a stored run: a table per task, degradation, set of pictures, metric, protocol.
 
 A table never mixes values of different protocols, or means over different pictures. If a method
 was run on only a part of the pictures (say, those that have a generated picture), there is also a
@@ -43,15 +43,16 @@ class Line:
     Attributes:
         interval: mean over the scored pictures with its 95 % interval; None without scores.
         outcomes: number of outputs that are restored, refused, failed, of wrong size, made without
-            the prior since it could not be registered, and abstained, in this order.
+            the prior since it could not be registered, and not made since the method needs a prior
+            and there is none, in this order.
         seconds, cost_usd: mean time of an output, and cost of all outputs.
         spread: typical standard deviation over repeats of one picture; NaN without repeats.
         gain: this row minus the unchanged photo, on the pictures both have; None for the unchanged
             photo itself, and if the pictures show fewer than two scenes.
-        p_gain: p value of `gain`, Holm-adjusted over the table; NaN without.
+        p_gain: p value of `gain`, Holm-adjusted over the table; NaN if `gain` is None.
         against_best: the best row minus this one, on the pictures both have; None for the best row,
             and if the pictures show fewer than two scenes.
-        p_adjusted: p value of `against_best`, Holm-adjusted over the table; NaN without.
+        p_adjusted: p value of `against_best`, Holm-adjusted over the table; NaN if that is None.
         rank_shares: shares of bootstrap resamples in which this row is first, second, ...; () if
             the rows have no picture in common.
         place: 1 for the best mean, 2 for the second, ...
@@ -195,9 +196,10 @@ def _figures(
 ) -> list[tuple[Name, dict[str, Any]]]:
     """The statistics of methods, best first as in `order`.
 
-    Returns (method, values for fields of its `Line`) for each. `per_item` has each method's values
-    by picture, `scenes` the scene of each picture; `higher`: whether higher values are better.
-    Every interval uses the same seed, so that methods with equal values get equal intervals.
+    Returns (method, values for the statistical fields of its row of the table) for each. `per_item`
+    has each method's values by picture, `scenes` the scene of each picture. `higher` says whether
+    higher values are better. Every interval uses the same seed, so that methods with equal values
+    get equal intervals.
     """
     shares = _rank_shares([per_item[name] for name in order], scenes, higher, seed)
     best = per_item[order[0]] if order else {}

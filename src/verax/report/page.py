@@ -63,7 +63,7 @@ def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
 
 
 def verdict(line: Line, table: Table) -> str:
-    """ "good" or "bad" if a row is better or worse than the photo with p < 0.05, else ""."""
+    """ "good" or "bad" if a row is better or worse than the unchanged photo (p < 0.05), else ""."""
     if line.gain is None or not line.p_gain < LEVEL:
         return ""
     return "good" if (line.gain.difference.mean > 0) == table.higher_is_better else "bad"
@@ -196,7 +196,8 @@ class Index:
 class Rows:
     """Turns outputs into rows of the page's gallery, with indices into lists of distinct values.
 
-    `folder` is that of the run. Every picture file is read at most once.
+    `folder` is that of the run. `places` has the index in `sources` of each picture so far, so that
+    its file is read only once; `overlays` counts the overlays (arrows and boxes) so far.
     """
 
     results: Results
@@ -266,10 +267,10 @@ def files_of(results: Results, folder: Path) -> list[Path]:
 def gallery(results: Results, folder: Path, pictures: PageImages) -> dict[str, Any]:
     """Every picture with its outputs and scores, as JSON for the page's script.
 
-    "entries" has [task, name, photo, reference, rows] for each picture, where rows has [label,
-    outcome, reason, picture, scores, overlay] for each output. Tasks, photos, labels and so on are
-    indices into the lists "tasks", "sources", "labels" ...; -1 is none. Scores are in the order of
-    "metrics", the overlay may be missing, and the picture of a linked output is the output's key.
+    "entries" has [task, name, photo, reference, rows] per picture, where rows has [label, outcome,
+    reason, picture, scores, overlay] per output. Tasks, photos, labels and so on are indices into
+    the lists "tasks", "sources", "labels" ...; -1 is none. Scores are in the order of "metrics".
+    The overlay (what moved or changed) may be missing. A linked output's picture is its key.
     """
     known = {s.metric for several in results.scores.values() for s in several}
     metrics = [name for name in METRICS if name in known]

@@ -72,7 +72,7 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
     """Write the outputs of a run as a dataset (pictures, index, card) into an empty folder.
 
     `licence` is taken for photos whose licence is not stated. Raises SettingsError if the folder is
-    not empty, InputError if a stored output was changed.
+    not empty, InputError if a stored output was changed or has a GPS position.
     """
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(

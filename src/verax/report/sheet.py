@@ -197,8 +197,8 @@ def _verdict(likeness: Likeness) -> str:
 
 def write_report(folder: Path, result: "Made", record: dict[str, Any]) -> None:
     """Write sheet.png, trust.png (if there is a prior), faces.png (if there are faces) and
-    report.json into a folder. `record` is the content of report.json; the path of trust.png is
-    added to it.
+    report.json into a folder. `result` has the restoration and its prior; `record` is the content
+    of report.json, to which the path of trust.png is added.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prior = None if result.prior is None else result.prior.photo.pixels
