@@ -149,7 +149,7 @@ def test_a_folder_is_a_published_set_only_on_its_owners_word_or_with_all_its_fil
     assert item.dataset == "lowleveleval-part"
 
     put(tmp_path / "O-HAZE", "hazy/01.png", "GT/01.png")
-    with pytest.raises(SettingsError, match="not those of the published dataset O-HAZE"):
+    with pytest.raises(SettingsError, match="expected the files of the published dataset O-HAZE"):
         verax("add", tmp_path / "O-HAZE")
     output = verax("add", tmp_path / "O-HAZE", "--name", "o-haze")
     assert "part of O-HAZE" in output

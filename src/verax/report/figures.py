@@ -85,8 +85,8 @@ def views(tables: list[Table]) -> list[PageView]:
 
 
 def table_figures(tables: Sequence[Table]) -> list[Figure]:
-    """The plots for several tables about the same pictures. Means, ranks and costs
-    are plotted for the first table only."""
+    """The plots for several tables about the same pictures. Means, ranks and costs are plotted
+    for the first table only."""
     main = tables[0]
     figures = [means_figure(main)] if _scored(main) else []
     if len([one for one in main.lines if one.rank_shares]) > 1 and main.scenes > 1:
