@@ -287,7 +287,7 @@ def resolve(name: str) -> tuple[Method, str]:
 
 
 def files_of(name: str, prior: str = "") -> tuple[str, ...]:
-    """Paths of the network weights that method `name` needs; `prior` is the kind of prior."""
+    """Paths of the network weights that a method needs with a kind of prior, such as "files"."""
     head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
     if argument.endswith(restorers.WEIGHTS):
         return (argument,) if Path(argument).is_file() else ()

@@ -156,7 +156,7 @@ def expand(
 
 
 def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
-    """Raise SettingsError if two pictures have the same task, dataset name and name."""
+    """Raise SettingsError if two pictures have the same name, task and dataset name."""
     counts = Counter((item.task, item.dataset, item.name) for items in selections for item in items)
     twice = [f"{dataset}/{name}" for (_, dataset, name), n in counts.items() if n > 1]
     if twice:

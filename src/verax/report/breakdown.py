@@ -85,7 +85,7 @@ class Changes:
 @dataclass(frozen=True, slots=True)
 class Rungs:
     """The loss ladder: mean PSNR of `n` priors, uncorrected and after each of several corrections
-    (size, geometry, colour). `source` names the prior; `steps` are (correction, PSNR in dB)."""
+    (size, geometry, colour). `source`: prior, generator; `steps`: (correction, PSNR in dB)."""
 
     task: str
     source: str
