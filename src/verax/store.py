@@ -33,8 +33,8 @@ ROOM = ".room"  # ending of a file that only reserves space
 
 @contextmanager
 def writing(where: Path | str) -> Iterator[None]:
-    """Run a `with` block that writes to `where`. Errors of the system or of SQLite that prevent the
-    writing are raised as an OutputError that names `where`."""
+    """Run a `with` block that writes to the file or folder `where`. Errors of the system or of
+    SQLite that prevent the writing are raised as an OutputError that names `where`."""
     try:
         yield
     except OSError as exc:
@@ -139,8 +139,8 @@ def _allocate(handle: int, size: int) -> None:
 
 
 def _as_much_as_fits(file: io.FileIO, data: bytes) -> tuple[int, OSError | None]:
-    """Write as many bytes of `data` as fit on the disk. Returns their number, and the error that
-    occurred; None if all fit."""
+    """Write as many bytes of `data` to the open `file` as fit on the disk. Returns their number and
+    the error that prevented more, None if all fit."""
     view, written = memoryview(data), 0
     try:
         while written < len(data):

@@ -22,7 +22,7 @@ def _shipped(name: str) -> Table:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UnknownNameError(
-            f"the catalog has no file {name}.toml; expected models, gateways, prompts or datasets"
+            f"the catalog has no file {name}.toml; use models, gateways, prompts or datasets"
         ) from None
 
 
@@ -107,7 +107,8 @@ class Gateway:
 
 
 def gateways(*, changes: Path | None = None) -> dict[str, Gateway]:
-    """Every image service of the catalog, by name."""
+    """Every image service of the catalog: name -> service. A file gateways.toml in the user's
+    folder `changes` adds or replaces entries."""
     entries = table("gateways", changes=changes)["gateways"]
     try:
         return {name: Gateway(name, **_frozen(entry)) for name, entry in entries.items()}
@@ -162,7 +163,8 @@ def prompt(task: str, *, fidelity: str = "default", changes: Path | None = None)
 
     `fidelity` is the name of the sentence that is appended to say how much of the photo must be
     kept, such as "default" or "strict"; some tasks have a complete text of their own for such a
-    name. Raises UnknownNameError if the catalog does not have the task or the sentence.
+    name. A file prompts.toml in the user's folder `changes` adds or replaces prompts. Raises
+    UnknownNameError if the catalog does not have the task or the sentence.
     """
     data = table("prompts", changes=changes)
     entry = choose(data["tasks"], task, kind="task")

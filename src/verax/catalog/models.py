@@ -146,7 +146,8 @@ def limits(*, changes: Path | None = None) -> ModelLimits:
 
 
 def checked(*, changes: Path | None = None) -> date:
-    """The day on which the catalog's prices and dates were last compared with their sources."""
+    """The day on which the catalog's prices and dates were last compared with their sources. A file
+    models.toml in the user's folder `changes` may state another day."""
     day: date = table("models", changes=changes)["checked"]
     return day
 
@@ -172,7 +173,8 @@ def models(
 def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
     """The model with this name, or with this dated name such as "gpt-image-2-2026-04-21".
 
-    Raises UnknownNameError for an unknown name, InputError if the model is shut down on `today`.
+    Raises UnknownNameError if `known` (name -> model) has neither, InputError if the model was shut
+    down by `today`.
     """
     alive = _by_name(known, name)
     if alive.ended(today):
@@ -184,12 +186,14 @@ def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
 
 def unknown(name: str, *, changes: Path | None = None) -> Model:
     """A placeholder for a model that the catalog does not list. Only its name is known, so it
-    accepts every request field, and it has no price."""
+    accepts every request field, and it has no price. A file models.toml in the user's folder
+    `changes` may replace the catalog's facts about such models."""
     return replace(_family("unknown", table("models", changes=changes)["families"]), name=name)
 
 
 def output_tokens(model: Model, quality: str, size: Size) -> int:
-    """The number of output tokens that a service bills for one picture of `size`.
+    """The number of output tokens that a service bills for one picture of a `quality` such as "low"
+    and of `size`, (width, height) in pixels.
 
     If the model accepts any size within limits, the picture is covered with a grid. The grid has
     `output_grid[quality]` cells along the long side and proportionally many along the short side;
@@ -213,7 +217,9 @@ def output_tokens(model: Model, quality: str, size: Size) -> int:
 
 
 def picture_usd(model: Model, quality: str, size: Size) -> float | None:
-    """The price of the output tokens of one picture in US dollars; None if it is unknown."""
+    """The price of the output tokens of one picture in US dollars; None if the model has no price.
+    `size` is (width, height) in pixels. Raises InputError if the catalog has no token count for the
+    quality or size."""
     if model.price is None:
         return None
     return output_tokens(model, quality, size) * model.price.image_out / 1e6

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,10 @@ class AnswerSink:
         return linked_picture(self._room.path, link, fetch)
 
 
-def linked_picture(answer: Path, link: str, fetch: Fetch) -> bytes:
-    """The bytes of the picture at `link`, a link in the answer whose file is `answer`. If they are
+def linked_picture(answer_file: Path, link: str, fetch: Fetch) -> bytes:
+    """The bytes of the picture at `link`, a link in the answer stored in `answer_file`. If they are
     not stored yet, `fetch` downloads them, and they are stored beside that file."""
-    path = picture_path(answer, link)
+    path = picture_path(answer_file, link)
     if path.is_file():
         return path.read_bytes()
     data = fetch(link)
@@ -79,9 +80,9 @@ def linked_picture(answer: Path, link: str, fetch: Fetch) -> bytes:
     return data
 
 
-def picture_path(answer: Path, link: str) -> Path:
+def picture_path(answer_file: Path, link: str) -> Path:
     name = hashlib.sha256(link.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return answer.with_suffix(f".{name}.picture")
+    return answer_file.with_suffix(f".{name}.picture")
 
 
 class AnswerStore:
@@ -155,20 +156,18 @@ class AnswerStore:
         return self.path(call.fingerprint).with_suffix(f".{call.id}.part")
 
     def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
-        """The stored answer to a call; `fetch` downloads linked pictures that are not stored yet.
-        Raises InputError if its file cannot be read, ProviderError if no picture can be read."""
-        path = self.path(call.fingerprint)
-        answer = read_answer(
-            self.body(call),
-            fetch=lambda link: linked_picture(path, link, fetch or not_fetched),
-            retries=call.retries,
-        )
+        """The stored answer to a call; `fetch` downloads linked pictures that are not stored yet
+        (None: these count as unreadable). Raises InputError if the answer's file cannot be read,
+        ProviderError if no picture can be read."""
+        load = partial(linked_picture, self.path(call.fingerprint), fetch=fetch or not_fetched)
+        answer = read_answer(self.body(call), fetch=load, retries=call.retries)
         return replace(answer, request_id=call.request_id)
 
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
         """Parse the stored answer to a call again. Write and return the new state of the call.
 
-        `fetch` downloads linked pictures. An interrupted answer gives its complete pictures only.
+        `fetch` downloads linked pictures that are not stored yet; with None these count as
+        unreadable. An interrupted answer gives its complete pictures only.
         """
         if call.state == "uncertain":
             return self._from_part(call, fetch)
@@ -185,7 +184,8 @@ class AnswerStore:
         return state
 
     def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> CallState:
-        """Store `body`, the answer to a call. Write and return the final state of the call."""
+        """Store `body`, the answer to a call. Write and return the final state of the call. `fetch`
+        downloads the linked pictures; with None these count as unreadable."""
         with writing(self.path(call.fingerprint)):
             write_whole(self.path(call.fingerprint), body)
         return self.close_answered(call, fetch=fetch)
@@ -231,8 +231,7 @@ class AnswerStore:
     def _close_refused(self, call: Call, exc: ProviderRefused) -> CallState:
         """Write the final state of a call that moderation refused, "refused", and return it."""
         self.path(call.fingerprint).unlink(missing_ok=True)  # a refusal sent with status 200
-        about = {"stage": exc.stage, "categories": exc.categories}
-        self.finish(call, "refused", message=str(exc), **about)
+        self.finish(call, "refused", message=str(exc), stage=exc.stage, categories=exc.categories)
         return "refused"
 
     def settle_one(self, call: Call) -> CallState:
@@ -260,7 +259,8 @@ class AnswerStore:
         "done", "unusable" (no picture can be read, or a part is missing) or "refused".
 
         `answer` is the parsed answer; if None, its file is parsed, and `fetch` downloads linked
-        pictures. `short` says why only part of the body could be stored; "" if all of it was.
+        pictures that are not stored (None: these count as unreadable). `short` says why only part
+        of the body could be stored; "" if all of it was.
         """
         message = short
         if answer is None:

@@ -52,7 +52,7 @@ def read_answer(
     Args:
         request: the answer gets a notice about each difference from it; None for no comparison.
         fetch: downloads a linked picture; None if linked pictures cannot be downloaded.
-        headers: HTTP headers of the answer, with names in lower case.
+        headers: HTTP headers of the answer, with names in lower case; None if unknown.
         retries: how many attempts to send the request failed before this answer came.
     """
     data = table_of(body)
@@ -92,7 +92,8 @@ def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
 
 
 def holds_pictures(body: bytes) -> bool:
-    """Whether an answer, even an interrupted one, has at least one complete picture."""
+    """Whether an answer, even an interrupted one, has at least one complete picture or link to a
+    picture. False if the body cannot be parsed."""
     try:
         return bool(body) and bool(entries(table_of(body)))
     except ProviderError:
@@ -208,8 +209,9 @@ def _pictures(
 ) -> tuple[tuple[GeneratedImage, ...], tuple[str, ...]]:
     """The pictures of an answer that can be read, and a sentence about each of the others.
 
-    `data` is the parsed body of the answer. Raises ProviderRefused if moderation refused the
-    request, ProviderError if no picture can be read.
+    `data` is the parsed `body` of the answer. `fetch` downloads linked pictures; with None these
+    count as unreadable. Raises ProviderRefused if moderation refused the request, ProviderError if
+    no picture can be read.
     """
     listed = entries(data)
     if not listed:
@@ -238,8 +240,8 @@ def _pictures(
 
 
 def _raise_stated_error(data: Mapping[str, Any], body: bytes) -> None:
-    """Raise the error that an answer states, if any. Some services send errors with the HTTP status
-    200."""
+    """Raise the error that an answer states, if any; some services send errors with the HTTP status
+    200. `data` is the parsed `body`; if it is {}, the body itself is read."""
     details = parse_error(json.dumps(data).encode() if data else body)
     if details.moderated:
         raise ProviderRefused(
@@ -251,7 +253,8 @@ def _raise_stated_error(data: Mapping[str, Any], body: bytes) -> None:
 
 def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
     """The picture of one entry in an answer's list of pictures. An entry may hold the picture
-    several times, as base64 and as links; the first one that can be read is used."""
+    several times, as base64 and as links; the first one that can be read is used. `fetch` downloads
+    a link; with None only base64 is read."""
     first: VeraxError | None = None
     for one in sources(entry):
         try:

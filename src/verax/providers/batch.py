@@ -84,7 +84,7 @@ class Batches:
         """Send the requests that have no stored answer, and wait until every batch has ended.
 
         `report` is called with each open batch every `poll_s` seconds. If `run` is interrupted,
-        call it again. Then the journal has the answers to these requests, but not streamed.
+        call it again. Each answer is stored under its request without streaming and previews.
         """
         self.submit(requests)
         while open_batches := self.collect():
@@ -129,7 +129,8 @@ class Batches:
     def _claim(
         self, endpoint: str, requests: Sequence[Request]
     ) -> list[tuple[Batch, list[Request]]]:
-        """A list with one pair: a new batch, and the requests for it. [] if none may be sent."""
+        """Record in the journal a new batch with those of the requests that may be sent. Returns
+        [(the batch, these requests)], or [] if none may be sent. `endpoint` is the API's path."""
         batch = self.table.new(self.journal.answers.owner, endpoint, self.journal.answers.now())
         try:
             claimed = self.journal.claims.queue(
@@ -144,7 +145,8 @@ class Batches:
         return [(batch, claimed)]
 
     def _fill(self, batch: Batch, requests: Sequence[Request]) -> Batch:
-        """Upload the pictures and the file with the requests. Returns the changed batch."""
+        """Upload the pictures and the file with the requests. Returns the batch with its new status
+        "creating" and the id of that file."""
         uploads, gateway = Uploads(self.table, self.client.transport), self.client.gateway
         data = b"".join(
             batch_line(request, gateway, batch.endpoint, uploads.file_id) for request in requests
@@ -251,7 +253,7 @@ class Batches:
         return True
 
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
-        """Store the answer to a call, or its error, from `line`, the call's line in the results."""
+        """Store the answer to a call, or its error. `line` is the call's line in a result file."""
         response = line.get("response") or {}
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
         status = status_of(response)
@@ -263,11 +265,9 @@ class Batches:
             why = ProviderBusy(f"the batch ended before this call ({code}); send the call again")
             self.journal.answers.close_unanswered(call, why)
             return
-        clean = self.client.transport.redacted
-        where = self.client.gateway.name
-        self.journal.answers.close_unanswered(
-            call, failure(status, {}, body, where=where, clean=clean)
-        )
+        where, clean = self.client.gateway.name, self.client.transport.redacted
+        why_not = failure(status, {}, body, where=where, clean=clean)
+        self.journal.answers.close_unanswered(call, why_not)
 
     def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
         """Download a result file and yield its lines as JSON objects; none if `file_id` is None. A
@@ -296,5 +296,5 @@ class Batches:
 
 
 def batches_of(desk: Desk) -> Batches:
-    """An object that sends batches with the service, journal, budget, retry setting of `desk`."""
+    """A sender of batches with the service, journal, budget and retry setting of `desk`."""
     return Batches(desk.client, desk.journal, desk.budget, desk.retry_uncertain)

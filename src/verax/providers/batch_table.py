@@ -56,8 +56,9 @@ class BatchTable:
     address: str
 
     def new(self, owner: str, endpoint: str, created: float) -> Batch:
-        """Insert a batch with the status "preparing", and return it. `created` is the present time
-        in seconds since 1970."""
+        """Insert a batch with the status "preparing", and return it. `owner` is the unique name of
+        this process, `endpoint` the path of the API that its requests go to, and `created` the
+        present time in seconds since 1970."""
         values = (owner, self.address, endpoint, created, "preparing")
         names = "owner, address, endpoint, created, status"
         with self.records.change():
@@ -187,7 +188,8 @@ def _line_bytes(request: Request) -> int:
 
 
 def status_of(response: Mapping[str, Any]) -> int:
-    """The HTTP status of the answer to one call in a batch; 0 if `response` states none."""
+    """The HTTP status of the answer to one call in a batch; 0 if `response`, the JSON object with
+    that answer, states none."""
     value = response.get("status_code")
     return value if isinstance(value, int) else 0
 
@@ -198,7 +200,8 @@ def unanswered(status: str, message: str) -> ProviderError:
     batch ended; `message` is the service's reason, or ""."""
     if status == "completed":
         return ProviderUncertain(
-            "the batch is complete but holds no answer to this call, which may have been billed"
+            "the batch is complete but has no answer to this call, which may have been billed; "
+            "before you repeat it, check the calls in your account at the service"
         )
     return ProviderBusy(
         f"the batch is {status}: {message or 'this call was not processed'}; try again"

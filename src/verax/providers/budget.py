@@ -140,7 +140,7 @@ def estimate(request: Request, model: Model) -> Estimate:
         nothing = None if price is None else 0.0
         return Estimate(nothing, nothing, nothing, Usage())
     low, expected, high = _output_tokens(request, model)
-    sizes = [picture_size(file.data) for name, file in request.files() if name != "mask"]
+    sizes = [picture_size(f.data, f.name) for field, f in request.files() if field != "mask"]
     patches = [input_image_tokens(*size) for size in sizes]
     most = sum(max(model.input_image_tokens, count) for count in patches)
     text = text_tokens(request.prompt)
@@ -155,7 +155,8 @@ def estimate(request: Request, model: Model) -> Estimate:
 
 
 def total(estimates: list[Estimate]) -> Estimate:
-    """The sum of the estimates. A sum of costs is None if one of these costs is None."""
+    """The sum of the estimates. A sum of costs is None if one of these costs is None; the sum of no
+    estimates is 0."""
     used = [one.usage for one in estimates]
     return Estimate(
         _sum([one.low_usd for one in estimates]),
@@ -176,7 +177,8 @@ def _sum(prices: list[float | None]) -> float | None:
 
 
 def _output_tokens(request: Request, model: Model) -> tuple[int, int, int]:
-    """The least, expected and most output tokens of an answer, previews included."""
+    """The least, expected and most output tokens that all pictures of an answer need together, with
+    their previews; the least is without previews."""
     previews = (request.partial_images or 0) * limits().partial_image_tokens
     counts = [
         output_tokens(model, quality, size)
@@ -205,7 +207,8 @@ def _sizes(request: Request, model: Model) -> tuple[tuple[int, int], ...]:
 
 def input_image_tokens(width: int, height: int) -> int:
     """The number of input tokens of a picture of this size: one for each patch of 32 x 32 px, at
-    most 1536. If its longer side has less than 1024 px, it is first enlarged to 1024 px."""
+    most 1536. If its longer side has less than 1024 px, it is first enlarged to 1024 px; if it has
+    more patches than 1536, it is first reduced."""
     grow = max(1.0, LEAST_EDGE_PX / max(width, height))
     width, height = round(width * grow), round(height * grow)
     patches = math.ceil(width / PATCH_PX) * math.ceil(height / PATCH_PX)
@@ -223,15 +226,16 @@ def text_tokens(text: str) -> int:
     return sum(-(-len(piece.encode()) // 10) for piece in pieces)
 
 
-def picture_size(data: bytes) -> tuple[int, int]:
-    """The (width, height) of a picture, read from the header of its file without decoding it."""
+def picture_size(data: bytes, name: str) -> tuple[int, int]:
+    """The (width, height) of a picture, read from the header of its file without decoding it.
+    `name` is the name of the file, for the message of an error."""
     try:
         with PillowImage.open(io.BytesIO(data)) as picture:
             return picture.size
     except OSError as exc:
         raise InputError(
-            "expected every file in the request to be a picture, got one that cannot be read; "
-            "send PNG, JPEG or WebP files"
+            f"{name}: expected a picture, got a file that cannot be read; send a PNG, JPEG or WebP "
+            "file"
         ) from exc
 
 

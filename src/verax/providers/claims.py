@@ -52,7 +52,9 @@ class Claims:
         self, request: Request, estimate: Estimate, budget: Budget, retry_uncertain: bool
     ) -> Call | None:
         """Record a call that is about to be sent. Returns the record, or None if the answer is
-        stored already. Waits while another thread or process makes the same call.
+        stored already. Waits while another thread or process makes the same call, and while other
+        calls of the run that are in progress may use up its limit. `estimate` is the estimated
+        cost of the request.
 
         Raises BudgetExceeded if the call may exceed the limit in `budget`, ProviderRefused if
         moderation refused it before, ProviderUncertain if an earlier try may have been billed and
@@ -84,7 +86,8 @@ class Claims:
 
         Left out are requests that are answered or in progress, that moderation refused, or that may
         have been billed without an answer (unless `retry_uncertain` is True). Raises
-        BudgetExceeded, and records none, if together they may exceed the limit in `budget`.
+        BudgetExceeded, and records none, if together they may exceed the limit in `budget`;
+        ProviderBusy if they may exceed it until other calls of the run have ended.
         """
         with self._transaction():
             claimed = []
@@ -158,8 +161,9 @@ class Claims:
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
-        """Whether the run's cost limit allows a call now. If not, it may do so when the calls in
-        progress have ended; raises BudgetExceeded if even then it cannot."""
+        """Whether the run's cost limit in `budget` allows a call with this estimated cost now. If
+        not, the limit may allow it when the calls in progress have ended; raises BudgetExceeded if
+        even then it cannot. `model` is the name of the model, for the message."""
         limit = budget.max_cost_usd
         if limit is None or math.isinf(limit):
             return True
@@ -200,7 +204,7 @@ def expected_bytes(request: Request) -> int:
 
 
 def raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
-    """Raise ProviderRefused if the run `run` may not repeat a call that moderation refused.
+    """Raise ProviderRefused if the run named `run` may not repeat a call that moderation refused.
 
     The run that made the refused call may not repeat it. Another run may; but if the refused call
     may have been billed, only if `retry_uncertain` is True.

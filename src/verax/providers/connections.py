@@ -43,8 +43,8 @@ def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> ht
 
 
 def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.Client:
-    """An HTTP client for a link in an answer. `private` allows addresses in private networks;
-    `local_only` allows this machine only."""
+    """An HTTP client for `url`, a link in an answer. `private` allows addresses in private networks
+    too; `local_only` allows this machine only."""
     timeout = httpx2.Timeout(LINK_SILENCE_S, connect=CONNECT_TIMEOUT_S)
     if local_only:
         return service_client(url, timeout_s=LINK_SILENCE_S, local_only=True)
@@ -56,7 +56,8 @@ def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.C
 def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -> httpx2.Client:
     """An HTTP client that uses the proxies and certificates that environment variables name.
     `pinned` allows connections to public IP addresses only."""
-    for trust_env in (True, False):
+    trust_env = True  # use these variables
+    while True:
         try:
             inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=trust_env) if pinned else None
             return httpx2.Client(
@@ -69,8 +70,9 @@ def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -
         except (ImportError, ValueError, OSError) as exc:
             variable = _faulty(url, exc)
             if variable or not trust_env:
-                raise SettingsError(f"{variable or exc}; nothing was sent") from None
-    raise AssertionError("unreachable: the second attempt returns or raises")
+                other = f"no HTTP client could be made ({exc}); reinstall the package httpx2"
+                raise SettingsError(f"{variable or other}; nothing was sent") from None
+            trust_env = False
 
 
 def _faulty(url: httpx2.URL, exc: Exception) -> str:
@@ -143,10 +145,10 @@ def fetch_link(link: str, origin: LinkOrigin) -> bytes:
     SettingsError if `origin.local_only` does not allow the link."""
     url = _joined(link, origin.service)
     private = is_private(origin.service.host)
-    with link_client(url, private=private, local_only=origin.local_only) as line:
+    with link_client(url, private=private, local_only=origin.local_only) as client:
         for pause in (*LINK_PAUSES_S[: origin.retries], None):
             try:
-                status, data = _once(line, url, origin)
+                status, data = _once(client, url, origin)
             except httpx2.HTTPError as exc:
                 status, data = 0, type(exc).__name__.encode()
             except SettingsError as exc:
@@ -183,16 +185,16 @@ def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
     return url.copy_with(userinfo=b"") if url.userinfo else url
 
 
-def _once(line: httpx2.Client, url: httpx2.URL, origin: LinkOrigin) -> tuple[int, bytes]:
-    """The HTTP status and the body of one attempt to download `url`. Redirects are followed; after
-    too many of them the result is (310, b"").
+def _once(client: httpx2.Client, url: httpx2.URL, origin: LinkOrigin) -> tuple[int, bytes]:
+    """The HTTP status and the body of one attempt to download `url`; the body is b"" unless the
+    status is 200. Redirects are followed; after more than 5 of them the result is (310, b"").
 
     The key is sent only after the service answered 401 or 403 without it.
     """
     keyed = False
     for _ in range(MOST_REDIRECTS + 1):
         headers = dict(origin.keys) if keyed and _same(url, origin.service) else {}
-        with line.stream("GET", url, headers=headers) as reply:
+        with client.stream("GET", url, headers=headers) as reply:
             if reply.has_redirect_location:
                 url = _joined(reply.headers["location"], url)
                 continue
@@ -216,7 +218,7 @@ def _bounded(reply: httpx2.Response) -> bytes:
         if total > MOST_LINK_BYTES or time.monotonic() > end:
             most = MOST_LINK_BYTES // 1_000_000
             raise ProviderError(
-                f"the picture at a link is larger than {most} MB or took longer than "
+                f"a picture that the answer links to is larger than {most} MB or took longer than "
                 f"{LINK_DEADLINE_S:.0f} s; {AGAIN}"
             )
         pieces.append(piece)

@@ -45,8 +45,8 @@ class Wire:
 
 
 def wire(request: Request, gateway: Gateway, *, deployment: str = "") -> Wire:
-    """The HTTP request that the service `gateway` expects for a request. `deployment` is the name
-    of the model to send; "" sends the name that the catalog gives for this service."""
+    """The HTTP request, in the form that the service `gateway` expects. `deployment` is the name of
+    the model to send; "" sends the name that the catalog gives for this service."""
     model = deployment or gateway.ids.get(request.model, request.model)
     path = (gateway.edit if request.kind == "edit" else gateway.generate).format(model=model)
     fields = _fields(request, gateway, model)
@@ -104,7 +104,7 @@ def with_polarity(mask: ImageFile, polarity: str) -> ImageFile:
     """The mask in the form that a service expects. In `mask`, pixels with alpha 0 may be edited.
 
     The polarity "alpha" returns `mask` unchanged. "white" and "black" return a greyscale PNG in
-    which the pixels that may be edited have that colour.
+    which the pixels that may be edited have that colour, and the others the opposite one.
     """
     if polarity == "alpha":
         return mask

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -109,7 +110,7 @@ def _details(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> 
 
 
 def _error(data: object) -> object:
-    """The description of the error: the innermost value under the keys "error" or "errors"."""
+    """The innermost value under "error" or "errors" in `data` (parsed JSON), else `data` itself."""
     for _ in range(4):
         if not isinstance(data, dict):
             break
@@ -122,14 +123,13 @@ def _error(data: object) -> object:
 
 
 def _codes(data: object, depth: int = 5) -> Iterator[str]:
-    """The error codes and types in `data` and its JSON texts, `depth` levels deep; lower case."""
+    """The error codes and types, in lower case, in `data` (parsed JSON) and in texts in it that are
+    JSON themselves, searched at most `depth` levels deep."""
     if depth == 0:
         return
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
-        try:
+        with suppress(ValueError, RecursionError):
             yield from _codes(json.loads(data), depth - 1)
-        except (ValueError, RecursionError):
-            return
     elif isinstance(data, list):
         for one in data[:20]:
             yield from _codes(one, depth - 1)
@@ -142,7 +142,7 @@ def _codes(data: object, depth: int = 5) -> Iterator[str]:
 
 
 def _is_moderated(codes: tuple[str, ...], message: str, param: str) -> bool:
-    """Whether error codes say that moderation refused; if `param` is "", the message counts too."""
+    """Whether codes mean moderation, or `param` (the field at fault) is "" and the message does."""
     if any(_MODERATION.search(code) for code in codes):
         return True
     telling = [code for code in codes if not _says_nothing(code)]
@@ -164,11 +164,11 @@ def failure(
     clean: Callable[[str], str],
     paid: bool = True,
 ) -> ProviderError:
-    """The exception for an answer whose HTTP status is not 2xx. `where` names the service in the
-    message, `clean` removes keys from a text, and `paid` is False if the request is free."""
+    """The exception for an answer whose HTTP status is not 2xx; its class says whether the call may
+    have been billed. `where` names the service in the message, `clean` removes keys from a text,
+    and `paid` is False if the request is free."""
     details = parse_error(body)
-    request_id = headers.get("x-request-id", "")
-    tail = f" (request {request_id})" if request_id else ""
+    tail = f" (request {name})" if (name := headers.get("x-request-id")) else ""
     text = f"{where}: HTTP {status} {details.code}: {details.message}{tail}".replace(" :", ":")
     if _refuses(status, details):
         stage = details.stage if status in NOT_BEGUN else details.sure_stage
@@ -208,9 +208,9 @@ def _refuses(status: int, details: ErrorDetails) -> bool:
     return details.coded or (details.moderated and status not in BY_CODE_ALONE)
 
 
-def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
+def _stage(moderation_details: Mapping[str, Any], message: str) -> tuple[str, bool]:
     """What moderation refused ("input", "output", "unknown"), and whether a field states it."""
-    stage = details.get("moderation_stage")
+    stage = moderation_details.get("moderation_stage")
     if stage in ("input", "output"):
         return str(stage), True
     words = message.lower()
@@ -219,12 +219,12 @@ def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
     return ("input" if re.search(r"\b(input|prompt|uploaded)\b", words) else "unknown"), False
 
 
-def _categories(message: str, inner: Mapping[str, Any]) -> list[str]:
-    """The moderation categories in the message, or else in `inner`, Azure's filter results."""
+def _categories(message: str, inner_error: Mapping[str, Any]) -> list[str]:
+    """The moderation categories in the message, or else in Azure's `inner_error`; [] if none."""
     match = re.search(r"(?:safety_violations|categories)\s*[=:]\s*\[([^\]]*)\]", message)
     if match:
         return [word.strip(" '\"") for word in match[1].split(",") if word.strip(" '\"")]
-    results = _table(inner.get("content_filter_results"))
+    results = _table(inner_error.get("content_filter_results"))
     return [name for name, result in results.items() if _table(result).get("filtered")]
 
 
@@ -250,11 +250,12 @@ def wait_s(
     *,
     now: datetime | None = None,
 ) -> float | None:
-    """Seconds to wait before the next attempt; None if the service demands more than 120 s.
+    """Seconds to wait after a failed attempt; None if the service demands more than 120 s.
 
-    The service demands a wait by the headers retry-after-ms, x-ms-retry-after-ms or retry-after (in
-    seconds or as a date), or in the message ("try again in 1m2.5s"). Otherwise the wait is 0.5 s
-    for attempt 0, doubled for each further attempt up to 8 s, less a random 0 to 25 %.
+    The service demands a wait in the `headers` retry-after-ms, x-ms-retry-after-ms or retry-after
+    (seconds or a date), or in the message in `body` ("try again in 1m2.5s"). Otherwise the wait is
+    0.5 s after attempt 0, doubled for each further attempt up to 8 s, less a `random` 0 to 25 %.
+    `now` is the present time if the header "date" is absent; None reads the clock.
     """
     now = _date(headers.get("date", "")) or now or datetime.now(UTC)  # the service's own clock
     requested = _retry_after_s(headers, parse_error(body).message, now)
@@ -268,8 +269,7 @@ def _retry_after_s(headers: Mapping[str, str], message: str, now: datetime) -> f
         seconds = _number(headers.get(name, ""))
         if seconds is not None:
             return seconds * unit
-    date = _date(headers.get("retry-after", ""))
-    if date is not None:
+    if (date := _date(headers.get("retry-after", ""))) is not None:
         return max(0.0, (date - now).total_seconds())
     return _seconds_in(message)
 

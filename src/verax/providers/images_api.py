@@ -85,8 +85,7 @@ class Client:
             if not (self.gateway.any_model and name):
                 raise
             return unknown(name)
-        end = self.gateway.ends.get(model.name)
-        if end is not None and self.today >= end:
+        if (end := self.gateway.ends.get(model.name)) is not None and self.today >= end:
             raise InputError(
                 f"{self.gateway.name} shut down the model {name} on {end}; choose another one; to "
                 "list the models, run: verax models"
@@ -213,7 +212,7 @@ class Client:
         )
 
     def _raise_error_of_stream(self, reply: HttpReply) -> None:
-        """Raise the error that a streamed answer states, if it has no picture."""
+        """Raise the error that a streamed answer states, unless it has a picture."""
         if not is_stream(reply.body):
             return
         stream = parse_stream(reply.body)
@@ -236,7 +235,8 @@ def connect(
 ) -> Client:
     """A client for the service that the settings name. Opens no connection yet.
 
-    `preview` receives the index and the base64 of previews; `transport` makes the HTTP client.
+    `today`: models with a shutdown date up to this day are not used. `preview` receives the index
+    and the base64 of each preview; `transport` makes the HTTP client.
     """
     endpoint = choose_endpoint(settings)
     where = endpoint.gateway
@@ -278,18 +278,18 @@ PROBES = "probes.json"  # service -> model -> feature -> finding
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
-    """What the file `home`/`name` says about a service: model -> shutdown date, or model -> results
-    of `verax probe`; {} if it says nothing."""
+    """The entry of the service named `service` in the JSON file `home`/`name`: model -> shutdown
+    date, or model -> results of `verax probe`. {} if there is none."""
     facts = _all_facts(home / name).get(service, {})
     return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
-    """Store `value`, shutdown dates or results of `verax probe`, in the file `home`/`name`."""
+    """Store `value`, shutdown dates or results of `verax probe`, as the entry of the service named
+    `service` in the JSON file `home`/`name`."""
+    facts = _all_facts(home / name) | {service: value}
     with writing(home):
-        write_whole(
-            home / name, json.dumps(_all_facts(home / name) | {service: value}, indent=2).encode()
-        )
+        write_whole(home / name, json.dumps(facts, indent=2).encode())
 
 
 def _all_facts(file: Path) -> dict[str, Any]:

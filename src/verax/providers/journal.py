@@ -97,7 +97,8 @@ class Journal:
         fetch: Fetch | None = None,
     ) -> ImagesAnswer:
         """The stored answer to a request; if there is none, `send` sends the request, after `pace`
-        has delayed it. `fetch` downloads linked pictures that are not stored yet.
+        has delayed it (None: no delay). `fetch` downloads linked pictures that are not stored yet;
+        with None these count as unreadable.
 
         Raises BudgetExceeded, before anything is sent, if the call could exceed the run's limit;
         ProviderUncertain if an earlier call of the request may have been billed and
@@ -117,15 +118,16 @@ class Journal:
         return is_answered(self.claims.newest(request.fingerprint()))
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
-        """The stored answer to this request, or None. `fetch` downloads linked pictures that are
-        not stored yet. Raises ProviderError if no picture in the answer can be read."""
+        """The stored answer to this request, or None. `fetch` downloads linked pictures not stored
+        yet; with None these count as unreadable. Raises ProviderError if no picture can be read."""
         return self._answer(request, fetch) if self.has(request) else None
 
     def answer_to(
         self, fingerprint: str, request: Request, fetch: Fetch | None = None
     ) -> ImagesAnswer | None:
         """The stored answer to the request with this fingerprint, or None. `request` is that
-        request, with or without its pictures; the answer gets a notice about each difference."""
+        request, with or without its pictures; the answer gets a notice about each difference.
+        `fetch` downloads linked pictures that are not stored (None: these count as unreadable)."""
         last = self.claims.newest(fingerprint)
         return self._read(last, request, fetch) if is_answered(last) and last else None
 
@@ -156,7 +158,6 @@ class Journal:
         return self._with_bill(answer, call.fingerprint, keep.short)
 
     def _answer(self, request: Request, fetch: Fetch | None) -> ImagesAnswer:
-        """The stored answer to a request; `fetch` downloads linked pictures not stored yet."""
         last = self.records.last(request.fingerprint())
         if last is None:
             raise ProviderError("another process removed the record of this call; try again")
@@ -171,14 +172,13 @@ class Journal:
 
     def _with_bill(self, answer: ImagesAnswer, fingerprint: str, short: str = "") -> ImagesAnswer:
         """The answer with its cost from the journal, and with notices: one if the cost is unknown,
-        and `short` unless it is ""."""
+        and `short`, the reason why only part of its body could be stored, unless it is ""."""
         call = self.records.last(fingerprint)
         notices = list(answer.notices) + ([short] if short else [])
         if call and call.cost_usd is None and call.reserved_usd:
-            most = f"the most that the call can cost, ${call.reserved_usd:.4f}"
             notices.append(
-                "the service gave no plausible token counts, so the cost is unknown; "
-                f"{most}, counts towards the limit"
+                "the service gave no plausible token counts, so the cost is unknown; the most that "
+                f"the call can cost, ${call.reserved_usd:.4f}, counts towards the limit"
             )
         cost, counted = (call.cost_usd, call.counted_usd) if call else (None, 0.0)
         return replace(answer, cost_usd=cost, counted_usd=counted, notices=tuple(notices))

@@ -192,7 +192,7 @@ def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) ->
     if picture.format != "PNG" or "A" not in picture.getbands():
         raise InputError(
             f"{name}: expected a PNG with an alpha channel, got a {picture.format} file with the "
-            f"channels {''.join(picture.getbands())}; convert it"
+            f"channels {''.join(picture.getbands())}; save it as such a PNG"
         )
     if picture.size != size:
         raise SizeMismatchError(
@@ -259,7 +259,7 @@ def parse_aspect(text: str) -> float:
 
 def aspect_size(sizes: Sizes, ratio: float, *, pixels: int = USUAL_PIXELS) -> Size:
     """The size that the model accepts and that fits best: width / height is close to `ratio`, and
-    width x height is roughly `pixels`.
+    width x height is roughly `pixels` (by default 1536 x 1024).
 
     The ratio matters most: a ratio that is wrong by 0.5 % is as bad as 2.7 times too many pixels.
     Raises InputError if no size comes within 5 % of the ratio.
@@ -270,7 +270,7 @@ def aspect_size(sizes: Sizes, ratio: float, *, pixels: int = USUAL_PIXELS) -> Si
         most = f"the longer side is at most {sizes.max_ratio:g} times the shorter one"
         limit = f"only {choices} are possible" if choices else most
         raise InputError(
-            f"no size of this model has the aspect ratio {ratio:.3g}: {limit}; choose another one"
+            f"no size of this model has the aspect ratio {ratio:.3g}: {limit}; choose another ratio"
         )
     return best
 

@@ -68,7 +68,7 @@ class Transport:
         timeout_s: after this many seconds without a byte from the service, a request fails.
         retries: how often a failed request is repeated at most.
         sleep: waits the given number of seconds between attempts.
-        random: makes these waits differ a little.
+        random: makes these waits differ a little; None makes a new generator.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Transport:
         self._http.close()
 
     def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> HttpReply:
-        """Send the POST request `wire`; `hear` receives the chunks of a successful answer. `paid`
-        is False for requests that cost nothing.
+        """Send the POST request `wire`. The function `hear`, if there is one, receives the chunks
+        of a successful answer. `paid` is False for requests that cost nothing.
 
         Raises ProviderRejected or ProviderBusy if the service did not start the request,
         ProviderRefused if moderation refused it, and ProviderUncertain if it may have been billed.
@@ -111,11 +111,11 @@ class Transport:
         return self._patiently(lambda: self._build_post(wire), hear=hear, paid=paid)
 
     def get(self, path: str) -> HttpReply:
-        """Send a GET request that costs nothing, such as GET /models."""
+        """Send a GET request that costs nothing. `path` follows the base URL, such as /models."""
         return self._free("GET", path)
 
     def delete(self, path: str) -> HttpReply:
-        """Send a DELETE request, which costs nothing."""
+        """Send a DELETE request, which costs nothing. `path` follows the base URL."""
         return self._free("DELETE", path)
 
     def fetch(self, link: str) -> bytes:
@@ -128,7 +128,8 @@ class Transport:
         return fetch_link(link, origin)
 
     def download(self, path: str, target: Path) -> None:
-        """Download a file of any size from the service into the file `target`; costs nothing."""
+        """Download a file of any size from the service into the file `target`; costs nothing.
+        `path` follows the base URL. Raises a ProviderError if the download fails."""
         with (
             self._translated(f"downloading {path}", paid=False),
             self._http.stream("GET", self._url(path), headers=self.keys()) as reply,
@@ -166,8 +167,10 @@ class Transport:
         hear: Hear | None = None,
         paid: bool = True,
     ) -> HttpReply:
-        for attempt in range(self._retries + 1):
-            last = attempt == self._retries
+        attempt = -1
+        while True:
+            attempt += 1
+            last = attempt >= self._retries
             pieces: list[bytes] = []
             try:
                 with self._translated(self.base_url.host, paid=paid):
@@ -189,13 +192,13 @@ class Transport:
                 where, clean = self.base_url.host, self.redacted
                 raise failure(status, headers, body, where=where, clean=clean, paid=paid)
             self.sleep(pause)
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(
         self, request: httpx2.Request, hear: Hear | None, pieces: list[bytes]
     ) -> tuple[int, Mapping[str, str]]:
         """Send the request once, and return status and headers. The chunks of the body are appended
-        to `pieces`; if the connection is lost, `pieces` has what arrived before."""
+        to `pieces`; if the connection is lost, `pieces` has what arrived before. `hear` receives
+        these chunks too if the answer is successful."""
         response = self._http.send(request, stream=True)
         content, total = Content(response.headers.get("content-encoding", "")), 0
         try:
