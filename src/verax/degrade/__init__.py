@@ -66,9 +66,9 @@ class Degradation:
 def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) -> Image:
     """Apply degradations to a picture, one after the other; equal arguments give equal results.
 
-    `depth` (H, W) is the depth of the scene in metres, measured for every pixel of the picture. It
-    is used by haze, rain, snow, defocus and underwater. If it is None, these use a plausible random
-    depth.
+    `depth` (H, W) is the measured depth of the scene in metres, on the picture's grid; pixels that
+    are 0, NaN or infinite count as far. It is used by haze, rain, snow, defocus and underwater. If
+    it is None, these use a plausible random depth.
     """
     out = check_image(image)
     if depth is not None and depth.shape != image.shape[:2]:
@@ -88,7 +88,7 @@ def sample(
     """A degradation for training, with a random seed and severity.
 
     The severity is uniformly distributed between the two values of `severity`. If `task` is None,
-    the task is random, too.
+    the task is random, too, and all tasks are equally probable.
     """
     name = task or str(rng.choice(list(TASKS)))
     return Degradation(name, float(rng.uniform(*severity)), int(rng.integers(2**31)))
@@ -121,9 +121,10 @@ class Damage:
 def damage(
     image: Image, rng: Generator, *, holes: int = 3, scratches: int = 4, specks: int = 20
 ) -> Damage:
-    """Draw these numbers of random holes, scratches and specks of dust on a copy of a picture.
+    """Draw random damage of paper prints on a copy of a picture.
 
-    Returns the copy, with a mask of each kind of damage.
+    `holes`, `scratches` and `specks` (of dust) are the numbers to draw. Returns the copy, with a
+    mask of each kind of damage.
     """
     size = image.shape[:2]
     cover = [
@@ -143,7 +144,10 @@ def damage(
 
 
 def spread(parts: list[Plane], size: tuple[int, int]) -> Plane:
-    """The pixelwise maximum of planes, all of shape `size`; a plane of zeros if there are none."""
+    """The pixelwise maximum of the planes `parts`, all of shape `size` (height, width).
+
+    A plane of zeros if there are none.
+    """
     return np.asarray(np.max([np.zeros(size, np.float32), *parts], axis=0), np.float32)
 
 

@@ -23,9 +23,9 @@ _WORK_PX = 128  # depth is smooth: a small working grid is enough
 
 
 def smooth_noise(size: Size, rng: Generator, *, cells: float) -> Plane:
-    """A plane of `size` of smooth noise, with mean 0 and standard deviation 1.
+    """A plane of `size` (height, width) of smooth noise, with mean 0 and standard deviation 1.
 
-    `cells` is the number of light and dark blobs along the short side.
+    `cells` is about the number of light and dark blobs along the short side.
     """
     height, width = size
     step = min(height, width) / cells
@@ -37,7 +37,7 @@ def smooth_noise(size: Size, rng: Generator, *, cells: float) -> Plane:
 
 
 def fractal_noise(size: Size, rng: Generator, *, cells: float, octaves: int = 4) -> Plane:
-    """A plane of `size` of cloud-like noise, with mean 0 and standard deviation 1.
+    """A plane of `size` (height, width) of cloud-like noise, with mean 0 and standard deviation 1.
 
     It is a sum of `octaves` planes of smooth noise. The first has about `cells` light and dark
     blobs along the short side. Each further plane has twice as many, with 0.55 times the amplitude.
@@ -63,13 +63,14 @@ def rescale(plane: NDArray[np.float32]) -> Plane:
 def enlargement(image: Image, reference_px: int) -> float:
     """The picture's short side divided by `reference_px`, but at least 1.
 
-    Sizes in px that suit a short side of `reference_px` are multiplied by this factor.
+    A size in px that suits pictures with a short side of `reference_px`, such as the width of a
+    streak of rain, is multiplied by this factor.
     """
     return max(1.0, float(min(image.shape[:2])) / reference_px)
 
 
 def working_size(image: Image, reference_px: int) -> Size:
-    """The picture's (height, width) after reducing its short side to at most `reference_px`."""
+    """The picture's (height, width) after reducing it to a short side of at most `reference_px`."""
     scale = 1 / enlargement(image, reference_px)
     return (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
 
@@ -98,7 +99,8 @@ def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
     """The relative depth (H, W) of a picture, from 0 (at the camera) to 1 (far).
 
     It is the measured `depth` in metres, divided by its 95th percentile and clipped. Pixels without
-    measurement (0, NaN or infinite) become 1. If `depth` is None, a plausible random depth is made.
+    measurement (0, NaN or infinite) become 1. If `depth` is None, a plausible random depth is made
+    from `image`, which is not used otherwise.
     """
     if depth is None:
         return pseudo_depth(image, rng)
@@ -109,7 +111,10 @@ def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
 
 
 def _ramp(size: Size, rng: Generator) -> Plane:
-    """A depth ramp from 0 to 1 (far), like the ground: the top is far, and the ramp may tilt."""
+    """A plane of `size` (height, width) with the depth of the ground, from 0 to 1 (far).
+
+    The depth grows from the bottom to the top; it may also grow to the left or the right.
+    """
     tilt, bend = rng.uniform(-0.6, 0.6), rng.uniform(0.6, 2.0)
     y = np.linspace(1.0, 0.0, size[0], dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, size[1], dtype=np.float32)[None, :]
@@ -122,7 +127,10 @@ def _dark_channel(guide: Image) -> Plane:
 
 
 def _steps(size: Size, rng: Generator) -> Plane:
-    """A depth plane in [0, 1] of flat random patches, like walls and objects."""
+    """A plane of `size` (height, width) of random patches, each with one depth from 0 to 1.
+
+    They stand for walls and objects.
+    """
     return rescale(np.floor(smooth_noise(size, rng, cells=3.0) * 1.5))
 
 

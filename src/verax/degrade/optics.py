@@ -33,7 +33,8 @@ _STEPS = 96  # points of a trajectory
 def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
     """Simulate camera shake along a random path; `severity` (0 to 1) scales the path's length.
 
-    In a third of the results the blur varies over the picture. `depth` is not used.
+    In a third of the results the blur varies over the picture. `depth` is not used here; it is a
+    parameter of every degradation.
     """
     extent = severity * LONGEST_PX * rng.uniform(0.5, 1.0) * enlargement(image, REFERENCE_PX)
     path = trajectory(rng)
@@ -52,8 +53,9 @@ def defocus_blur(
 ) -> Image:
     """Simulate defocus; `severity` (0 to 1) scales the radius of the blur disc.
 
-    In half of the results everything is equally blurred; in the others things at a random distance
-    are sharp. `depth` (H, W) is in metres; if it is None, a random plausible depth is used.
+    In half of the results everything is equally blurred. In the others, what lies at a random depth
+    is sharp; for these, `depth` (H, W) is the depth of the scene in metres; if it is None, a random
+    plausible depth is used.
     """
     radius = severity * WIDEST_PX * rng.uniform(0.4, 1.0) * enlargement(image, REFERENCE_PX)
     soft, blades = rng.uniform(0.3, 1.0), int(rng.choice([0, 0, 5, 6, 7, 8]))
@@ -76,7 +78,7 @@ def defocus_blur(
 
 
 def trajectory(rng: Generator) -> NDArray[np.float64]:
-    """The random path of a shaking camera, an array (N, 2) of points (x, y).
+    """The random path of a shaking camera: points (x, y) at equal intervals of time, (N, 2).
 
     The mean of the points is (0, 0); the larger of the path's width and height is 1. The motion has
     inertia, tremor and rare jerks, after Boracchi and Foi, IEEE TIP 21(8), 2012.
@@ -121,7 +123,8 @@ def rasterise(path_px: NDArray[np.float64]) -> Kernel:
 def disc(radius_px: float, *, softness_px: float = 0.5, blades: int = 0) -> Kernel:
     """The blur kernel of a lens out of focus: a square array with the sum 1.
 
-    It holds a disc with a soft rim, or, if `blades` is above 0, a polygon with that many sides.
+    It holds a disc of `radius_px`, whose rim falls to 0 within `softness_px`. If `blades` is above
+    0, it holds a polygon of about this radius with that many sides, like the aperture of a lens.
     """
     reach = int(np.ceil(radius_px + softness_px)) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float64)
@@ -151,7 +154,8 @@ MOST_PER_MEGAPIXEL = 4200.0  # drops at severity 1, at DROPS_REFERENCE_PX
 def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
     """Simulate drops on a window in front of the camera; `severity` (0 to 1) scales their number.
 
-    Size and place of the drops are random. `depth` is not used.
+    Size and place of the drops are random. `depth` is not used here; it is a parameter of every
+    degradation.
     """
     height, width = image.shape[:2]
     enlarge = enlargement(image, DROPS_REFERENCE_PX)

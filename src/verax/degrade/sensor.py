@@ -24,7 +24,7 @@ def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = No
     """Simulate JPEG compression; `severity` from 0 to 1 sets the quality from 95 down to 6.
 
     Chroma subsampling, the position of the 8 px blocks and whether the picture is compressed a
-    second time are random. `depth` is not used.
+    second time are random. `depth` is not used here; it is a parameter of every degradation.
     """
     quality = round(BEST + (WORST - BEST) * severity**0.75)
     full_chroma = bool(rng.random() < 0.25)
@@ -38,10 +38,10 @@ def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 def compress(
     image: Image, quality: int, *, full_chroma: bool = False, shift: tuple[int, int] = (0, 0)
 ) -> Image:
-    """The picture after JPEG compression with a `quality` from 0 to 100.
+    """The picture after it was compressed as JPEG with a `quality` from 0 to 100, and decoded.
 
     Chroma is subsampled (4:2:0) unless `full_chroma` is set. `shift` (rows, columns) says by how
-    many px the grid of 8 px blocks is moved up and to the left.
+    many px the grid of 8 px blocks is moved up and to the left, as after cropping a JPEG file.
     """
     height, width = image.shape[:2]
     top, left = shift
@@ -65,7 +65,7 @@ def noise(image: Image, severity: float, rng: Generator, depth: Plane | None = N
     """Add sensor noise of a random kind; `severity` (0 to 1) scales its standard deviation.
 
     The kinds are white Gaussian noise, noise of raw files, and the weak noise of camera JPEGs.
-    `depth` is not used.
+    `depth` is not used here; it is a parameter of every degradation.
     """
     kind = rng.choice(["awgn", "raw", "leftover"], p=[0.5, 0.2, 0.3])
     if kind == "awgn":
@@ -89,7 +89,8 @@ def add_shot_and_read(
 ) -> NDArray[np.float32]:
     """Add Gaussian noise to linear light, with the variance shot * linear + read**2 at each value.
 
-    The result is not clipped.
+    `linear` is on the scale of 0 to 1. `read` is the standard deviation of the read noise; `shot`
+    is the variance of the shot noise where `linear` is 1. The result is not clipped.
     """
     deviation = np.sqrt(np.maximum(linear, 0) * np.float32(shot) + np.float32(read * read))
     return np.asarray(linear + deviation * rng.standard_normal(linear.shape, np.float32))
@@ -130,13 +131,16 @@ def _leftover(image: Image, severity: float, rng: Generator) -> Image:
 
 
 def _blurred(grain: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
-    """Blur noise (H, W, C) by a Gaussian, then scale it to a standard deviation of 1."""
+    """Blur noise (H, W, C) by a Gaussian of `sigma_px`; scale it to a standard deviation of 1."""
     soft = cv2.GaussianBlur(grain, (0, 0), sigma_px).reshape(grain.shape)
     return np.asarray(soft / max(float(soft.std()), 1e-6))
 
 
 def _blotch(grain: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
-    """Mix two blurred copies of noise (H, W, C); the standard deviation stays the same."""
+    """Make noise (H, W, C) blotchy, as demosaicking does; its standard deviation stays the same.
+
+    The result is a sum of two copies, blurred by random small and larger widths.
+    """
     fine = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.45, 0.9))
     coarse = cv2.GaussianBlur(grain, (0, 0), rng.uniform(1.5, 3.5))
     mixed = fine + np.float32(rng.uniform(0.0, 1.5)) * coarse
@@ -151,7 +155,7 @@ def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None 
     """Simulate a photo taken with too little light: darker, unevenly lit, with noise.
 
     `severity` (0 to 1) scales how many stops of exposure are lost, how far the tone curve darkens
-    shadows, and the noise. `depth` is not used.
+    shadows, and the noise. `depth` is not used here; it is a parameter of every degradation.
     """
     stops, curve, uneven = rng.uniform(*STOPS), rng.uniform(*CURVE), rng.uniform(0.0, 0.5)
     field = smooth_noise(image.shape[:2], rng, cells=rng.uniform(1.0, 3.0))
@@ -174,10 +178,11 @@ def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None 
 def _steepen(
     linear: NDArray[np.float32], extra: float, *, by_channel: float
 ) -> NDArray[np.float32]:
-    """Darken linear light (H, W, 3) by raising it to the power 1 + `extra`.
+    """Darken linear light (H, W, 3), from 0 to 1, by raising it to the power 1 + `extra`.
 
     With a `by_channel` of 1, each channel is raised, which saturates colours. With 0, only
-    luminance is, so that the ratios of the channels stay. Values in between mix the two.
+    luminance is, so that the ratios of the channels stay. Values in between mix the two. An `extra`
+    of 0 changes nothing.
     """
     own = cv2.pow(linear, 1 + extra * by_channel)
     shared = cv2.pow(np.maximum(luma_709(linear), 1e-6), extra * (1 - by_channel))

@@ -32,7 +32,8 @@ BETA_PATCHY = (1.0, 3.6)  # likewise
 def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
     """Simulate even or patchy haze, at random; `severity` (0 to 1) scales its optical depth.
 
-    `depth` (H, W) is in metres; if it is None, a random plausible depth is used.
+    `depth` (H, W) is the depth of the scene in metres; if it is None, a random plausible depth is
+    used.
     """
     patchy = rng.random() < 0.4
     relative = as_depth(image, rng, depth)
@@ -71,7 +72,10 @@ def _patchy(image: Image, severity: float, rng: Generator, optical: Plane) -> Im
 
 
 def _light_of(image: Image, rng: Generator) -> NDArray[np.float32]:
-    """A random airlight (R, G, B) whose hue is near the picture's mean, tinted yellow or blue."""
+    """A random colour of haze, (R, G, B) from 0.1 to 1, in sRGB.
+
+    Its hue is near that of the picture's mean colour, with a random tint of yellow or blue.
+    """
     mean = image.mean(axis=(0, 1)) + 0.05
     cast = (mean / mean.mean()) ** rng.uniform(0.0, 0.6)
     tint = np.exp(rng.normal(0.0, 0.5) * np.array([0.12, 0.0, -0.16]) + rng.normal(0, 0.02, 3))
@@ -113,8 +117,9 @@ def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
     """The light that rain adds to a picture, drawn as lines: a plane of `size` (height, width).
 
-    The lines have 1 to 5 directions around `angle`, in degrees from the vertical. `severity` is
-    from 0 to 1. The values are 0 where there is no rain and can exceed 1 where lines overlap.
+    The lines have 1 to 5 directions around `angle`, in degrees from the vertical; above 0, their
+    lower ends lie further right. `severity` (0 to 1) scales their number and brightness. The values
+    are 0 where there is no rain and can exceed 1 where lines overlap.
     """
     families = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.25, 0.2, 0.1, 0.1]))
     cover, bright = rng.uniform(0.4, 1.4), rng.uniform(0.2, 0.4)
@@ -132,8 +137,9 @@ def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Pla
     """The light that rain adds to a picture, as noise blurred along the direction of fall.
 
     Returns a plane of `size` (height, width) with values from 0 to 0.9. `angle` is in degrees from
-    the vertical; `severity` (0 to 1) scales the light. Its mean and its coefficient of variation
-    are random; for real rain this coefficient is between 0.5 and 1.
+    the vertical; above 0, streaks fall to the right. `severity` (0 to 1) scales the light. The mean
+    of the light is random, and so is its standard deviation divided by this mean, which is 0.5 to 1
+    for real rain.
     """
     length, width = rng.uniform(8.0, 32.0), int(rng.choice([1, 2], p=[0.85, 0.15]))
     mean, variation = rng.uniform(0.08, 0.26), rng.uniform(0.4, 1.15)
@@ -153,8 +159,9 @@ def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Pla
 def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: float) -> Plane:
     """The light that streaks in about one direction add: a plane of `size` (height, width).
 
-    `angle` is in degrees from the vertical; `cover` is about the fraction of pixels under a streak;
-    streaks have four brightnesses, from 0.4 to 1.6 times `bright`.
+    `angle` is in degrees from the vertical; above 0, streaks fall to the right. `cover` is about
+    the fraction of pixels under a streak. A streak adds 0.4, 0.8, 1.2 or 1.6 times `bright`, which
+    is on the scale of 0 to 1.
     """
     height, width = size
     thickness = int(rng.choice([1, 2, 3], p=[0.5, 0.44, 0.06]))
@@ -182,7 +189,7 @@ def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: f
 def _line(length: float, angle: float, width: int) -> Plane:
     """A blur kernel with the sum 1: a line, `length` px long and `width` px wide.
 
-    `angle` is in degrees from the vertical.
+    `angle` is in degrees from the vertical; above 0, the line's lower end lies further right.
     """
     reach = int(np.ceil(length / 2)) + 1
     side = 2 * reach + 1
@@ -253,7 +260,8 @@ def _draw(
     """A plane of `size` (height, width) with the opacity, 0 to 1, of `count` irregular flakes.
 
     `radius` is the range of radii in px. Each flake is longer along the wind by a random factor of
-    1 to 1 + `streak`. `wind` is the direction of the wind in radians from the vertical.
+    1 to 1 + `streak`. `wind` is the direction of the wind in radians from the vertical; above 0, it
+    blows to the right.
     """
     canvas = np.zeros(size, np.uint8)
     if count == 0:

@@ -124,7 +124,7 @@ def crop_border(image: Image, border_px: int) -> Image:
 
 
 def select_channel(image: Image, channel: Channel) -> Image:
-    """The picture itself for "rgb", or its luma (H, W, 1) for "y"."""
+    """The picture itself for "rgb"; for "y" its BT.601 luma (H, W, 1), 16/255 to 235/255."""
     if channel == "rgb":
         return image
     return np.asarray(image @ LUMA_601 + LUMA_601_OFFSET, np.float32)[..., None]
@@ -138,10 +138,12 @@ def score(
 ) -> tuple[Score, ...]:
     """Score a restoration (H, W, 3): one score for each name in `metrics`, in that order.
 
-    `reference` is the ground truth, (H, W, 3); it may be None if no metric needs it. Pictures are
-    never resized: SizeMismatchError is raised if the sizes differ. Also raises UnknownNameError for
-    an unknown metric, InputError for a picture too small for a metric or a missing reference, and
-    MissingExtraError if a learned metric is not installed.
+    `reference` is the ground truth, (H, W, 3); it may be None if no metric needs it. `protocol`
+    says which channel is compared, and without how many px at the border.
+
+    Pictures are never resized: SizeMismatchError is raised if the sizes differ. Also raises
+    UnknownNameError for an unknown metric, InputError for a picture too small for a metric or a
+    missing reference, and MissingExtraError if a learned metric is not installed.
     """
     entries = [(name, metric(name)) for name in metrics]
     check_image(restored, name="restored")
@@ -226,7 +228,10 @@ class FolderScores:
         return not (self.failures or self.without_reference or self.without_restored)
 
     def means(self) -> dict[str, float]:
-        """The mean of each metric, by its name, over the pictures that could be scored."""
+        """The mean of each metric, by its name, over the pictures without a failure.
+
+        Empty if there is no such picture.
+        """
         scored = [row.scores for row in self.rows if not row.failure]
         return {
             column[0].metric: float(np.mean([s.value for s in column]))
@@ -245,6 +250,7 @@ def score_folders(
 
     Args:
         restored, reference: the files of each folder, by a name that is equal for partners.
+        protocol: which channel is compared, and without how many px at the border.
         align: a function of (restored, reference) that returns the restoration aligned to the
             reference; None: the two must have the same size.
 
@@ -254,7 +260,8 @@ def score_folders(
     if not common:
         raise InputError(
             f"expected two folders with pictures of the same names, such as 01.png and 01.jpg, but "
-            f"the two ({len(restored)} and {len(reference)} pictures) have no name in common"
+            f"the two ({len(restored)} and {len(reference)} pictures) have no name in common; give "
+            "partners equal names"
         )
     rows = [_row(n, restored[n], reference[n], metrics, protocol, align) for n in common]
     return FolderScores(

@@ -49,7 +49,8 @@ class Bank:
     """A bank of log-Gabor filters for one picture size.
 
     Attributes:
-        filters: (4 orientations, 4 scales, H, W), real, in the frequency domain.
+        filters: (4 orientations, 4 scales, H, W), real, in the frequency domain: orientations of
+            0, 45, 90 and 135 degrees, scales from fine to coarse.
         finest_power: (4,) for each orientation, the sum of squares of the finest filter.
         joint_power: (4,) for each orientation, the sum of squares of the even (symmetric) part of
             the sum of its filters.
@@ -95,7 +96,7 @@ def _frequencies(size: int) -> NDArray[np.float64]:
 def responses(plane: Map | Complex, filters: Map) -> Complex:
     """(4, H, W) complex responses of a plane to the filters (4 scales, H, W) of one orientation.
 
-    `plane` has (H, W) real values, or is their complex spectrum.
+    `plane` (H, W) holds the plane's real values, or its complex Fourier transform.
     """
     spectrum = plane if np.iscomplexobj(plane) else scipy.fft.fft2(plane)
     return np.asarray(scipy.fft.ifft2(spectrum * filters, overwrite_x=True), np.complex64)
@@ -117,8 +118,8 @@ def phase_congruency(plane: Map) -> Map:
 
 
 def _one_orientation(spectrum: Complex, filters: Bank, index: int) -> tuple[Map, Map]:
-    """The local energy above the noise, and the amplitude summed over scales, each (H, W), for the
-    orientation `index` of `filters`."""
+    """The local energy above the noise, and the amplitude summed over the scales, each (H, W), of
+    the plane with the Fourier transform `spectrum`, for orientation `index` (0 to 3)."""
     waves = responses(spectrum, filters.filters[index])
     total = waves.sum(axis=0)
     strength = np.abs(total) + EPS
@@ -139,8 +140,8 @@ def _noise_threshold(noise_power: float) -> np.float32:
 def fsim(restored: Image, reference: Image) -> float:
     """FSIMc: feature similarity with chroma, at a short side of about 256 px; 1 for equal pictures.
 
-    It is the mean of the local similarity in phase congruency, gradient and chroma, weighted by
-    phase congruency.
+    Smaller pictures are not enlarged. The value is the mean of the local similarity in phase
+    congruency, gradient and chroma, weighted by phase congruency.
     """
     first, second = _yiq255(restored), _yiq255(reference)
     phase_a, phase_b = phase_congruency(first[0]), phase_congruency(second[0])

@@ -38,6 +38,7 @@ class Asymmetric:
 
     Attributes:
         shape: its exponent, 2 for a Gaussian.
+        mean: its mean; its peak is at 0.
         left, right: standard deviation of the values below 0 and above 0.
         left_width, right_width: scale parameter of the values below 0 and above 0.
     """
@@ -64,7 +65,7 @@ def _parameters() -> dict[str, Floats]:
 
 
 def fit_asymmetric(values: Map) -> Asymmetric:
-    """Fit an asymmetric generalised Gaussian to values by their moments."""
+    """Fit an asymmetric generalised Gaussian with its peak at 0 to values, by their moments."""
     squares = values.astype(np.float64) ** 2
     left = _root_mean(squares[values < 0])
     right = _root_mean(squares[values >= 0])
@@ -88,9 +89,9 @@ def _root_mean(squares: Floats) -> float:
 def mscn(plane: Map | Floats, *, floor: float, border: str) -> Map:
     """(H, W) MSCN coefficients: (plane - local mean) / (local standard deviation + `floor`).
 
-    `border` says how scipy.ndimage extends the plane, such as "nearest". Sums are computed in the
-    plane's own number type. In flat regions the coefficients are then mere rounding errors; the
-    published models were trained with these.
+    `floor`, in units of the plane, avoids a division by 0. `border` says how scipy.ndimage extends
+    the plane, such as "nearest". Sums are computed in the plane's own number type. In flat regions
+    the coefficients are then mere rounding errors; the published models were trained with these.
     """
     mean = _smooth(plane, border)
     deviation = np.sqrt(np.abs(_smooth(plane * plane, border) - mean * mean))
@@ -174,9 +175,10 @@ def _brisque_features(plane: Floats) -> list[float]:
 def piqe(image: Image) -> float:
     """PIQE: estimated distortion of the textured 16x16 blocks, 0 (clean) to 100.
 
-    A block with a flat edge, as after compression, counts 1 - v; a noisy block counts v. Here v is
-    the variance in the block of the MSCN coefficients (luma minus its local mean, divided by its
-    local contrast).
+    A block with a flat edge, as after compression, counts 1 - v; a noisy block counts v; one with
+    both counts 1; any other 0. Here v is the variance in the block of the MSCN coefficients (luma
+    minus its local mean, divided by its local contrast). The result is about the mean over the
+    textured blocks (v above 0.1), times 100.
     """
     plane = np.rint(luma(image) * np.float32(255))
     bottom, right = (-side % PIQE_BLOCK for side in plane.shape)
@@ -194,18 +196,19 @@ def piqe(image: Image) -> float:
 
 
 def _flat_edge(blocks: Map) -> NDArray[np.bool_]:
-    """(N,) for each of `blocks` (N, 16, 16), whether one of its four edges has six adjacent values
-    that are about equal."""
+    """(N,) for each of `blocks` (N, 16, 16) of MSCN coefficients, whether one of its four edges has
+    six adjacent values that are about equal."""
     edges = np.stack([blocks[:, 0], blocks[:, -1], blocks[:, :, 0], blocks[:, :, -1]], axis=1)
     runs = np.lib.stride_tricks.sliding_window_view(edges, PIQE_EDGE_RUN, axis=2)
     return np.asarray((runs.std(axis=3, ddof=1) < PIQE_FLAT_EDGE).any(axis=(1, 2)))
 
 
 def _noisy(blocks: Map, variance: Map) -> NDArray[np.bool_]:
-    """(N,) for each of `blocks` (N, 16, 16) with its variance (N,), whether PIQE calls it noisy.
+    """(N,) for each of `blocks` (N, 16, 16) of MSCN coefficients, whether PIQE calls it noisy.
 
-    A block is noisy if d > 2 |d - r| / max(d, r). Here d is the standard deviation of the block. r
-    is the standard deviation of its two middle columns, divided by that of its other columns.
+    `variance` (N,) is that of each block. A block is noisy if d > 2 |d - r| / max(d, r). Here d is
+    the standard deviation of the block. r is the standard deviation of its two middle columns,
+    divided by that of its other columns.
     """
     middle = PIQE_BLOCK // 2
     centre = blocks[:, :, middle - 1 : middle + 1]

@@ -81,9 +81,9 @@ def _planes(restored: Image, reference: Image) -> list[tuple[Map, Map]]:
 
 
 def _maps(restored: Map, reference: Map) -> tuple[Map, Map]:
-    """For one channel, the SSIM and its factor for contrast and structure, each (H, W).
+    """For one channel (H, W), the SSIM and its factor for contrast and structure, each (H, W).
 
-    For pictures a and b they are computed from s = a + b and d = a - b, which takes four blurs
+    For channels a and b they are computed from s = a + b and d = a - b, which takes four blurs
     instead of five, since a² + b² = (s² + d²) / 2 and ab = (s² - d²) / 4.
     """
     s, d = cv2.add(restored, reference), cv2.subtract(restored, reference)
@@ -96,7 +96,11 @@ def _maps(restored: Map, reference: Map) -> tuple[Map, Map]:
 
 
 def _similarity(s2: Map, d2: Map, constant: float) -> Map:
-    """(2ab + constant) / (a² + b² + constant) per pixel; `s2` is (a + b)² and `d2` is (a - b)²."""
+    """(2ab + constant) / (a² + b² + constant) per pixel, with `s2` = (a + b)², `d2` = (a - b)².
+
+    If `s2` and `d2` are the local variances of a + b and a - b, then 2ab stands for twice the
+    covariance, a² and b² for the variances.
+    """
     above = cv2.addWeighted(s2, 0.5, d2, -0.5, constant)
     below = cv2.addWeighted(s2, 0.5, d2, 0.5, constant)
     ratio: Map = cv2.divide(above, below)
@@ -126,7 +130,7 @@ def _halve(image: Image) -> Image:
 
 
 def check_size(metric: str, image: Image, minimum: int) -> None:
-    """Raise InputError for a picture with a side shorter than `minimum` px."""
+    """Raise InputError, naming the `metric`, if a side of the picture is below `minimum` px."""
     if min(image.shape[:2]) < minimum:
         raise InputError(
             f"{metric}: expected at least {minimum} px on each side, "
@@ -164,12 +168,14 @@ def _prewitt(plane: Map) -> Map:
 
 
 def edge_precision(restored: Image, reference: Image) -> float:
-    """Share of the restoration's edge pixels with an edge of the reference within 2 px."""
+    """Share of the restoration's edge pixels with an edge of the reference within 2 px; 1 if the
+    restoration has none."""
     return _share_near(_edges(restored), _edges(reference))
 
 
 def edge_recall(restored: Image, reference: Image) -> float:
-    """Share of the reference's edge pixels with an edge of the restoration within 2 px."""
+    """Share of the reference's edge pixels with an edge of the restoration within 2 px; 1 if the
+    reference has none."""
     return _share_near(_edges(reference), _edges(restored))
 
 
@@ -185,8 +191,8 @@ def _edges(image: Image) -> NDArray[np.uint8]:
 
 
 def _share_near(edges: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:
-    """Share of the edge pixels in `edges` (not 0) that have one of `others` within 2 px; 1 if there
-    are none in `edges`."""
+    """Share of the edge pixels of `edges` with an edge pixel of `others` within 2 px; 1 if `edges`
+    has none. Both are (H, W), 255 for an edge pixel, else 0."""
     if not edges.any():
         return 1.0
     distance = cv2.distanceTransform(255 - others, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

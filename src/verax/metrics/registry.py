@@ -39,7 +39,7 @@ class Metric:
         function: takes (restored, reference), or (restored) if no reference is needed.
         direction: whether "higher" or "lower" values are better.
         needs: what it needs beside the restoration, "reference" or "nothing".
-        channel: the channel that it is defined on; "" if the protocol decides.
+        channel: the channel that it is defined on; "" if the user chooses "rgb" or "y".
         data_range: range of pixel values that its constants belong to, 1 or 255.
         kernel: window, scales and constants, in words.
         library: the package that computes it.
@@ -68,9 +68,10 @@ def library_version() -> str:
 
 
 def learned(name: str) -> Callable[..., float]:
-    """A function that computes the learned metric `name` of one or two pictures by pyiqa.
+    """A function that computes the learned metric `name` by pyiqa.
 
-    The function raises MissingExtraError if torch or pyiqa is not installed.
+    It takes (restored, reference), or (restored) if the metric needs no reference. It raises
+    MissingExtraError if torch or pyiqa is not installed, InputError if pyiqa cannot load the model.
     """
 
     def measure(*pictures: Image) -> float:

@@ -146,9 +146,10 @@ def haze_density(image: Image) -> float:
 
 
 def haze_features(image: Image) -> NDArray[np.float64]:
-    """(7,) statistics of a picture that tell how hazy it is, such as its dark channel and contrast.
+    """(7,) statistics of a picture that tell how hazy it is, at a short side of at most 256 px.
 
-    They are computed at a short side of at most 256 px.
+    They are the mean dark channel, the 2 % quantile of the darkest channel, the log of contrast and
+    of contrast relative to brightness, mean saturation and chroma, and the log of fine detail.
     """
     small = _shrink(image)
     low, high = small.min(axis=2), small.max(axis=2)
@@ -180,10 +181,11 @@ def _shrink(image: Image) -> Image:
 def scene_state(before: Image, after: Image, overlap: NDArray[np.bool_]) -> SceneState:
     """Whether the time of day or the light changed between two registered pictures, and how.
 
-    Returns the change in words, such as "night made day", or "same" if restoration can explain it.
-    A restoration may brighten a picture, but hardly darkens it. It may remove a colour cast, but
-    adds none. It keeps bright places brighter than dark ones, unless it removes haze, and then fine
-    structure stays the same.
+    Returns "same", "night made day", "day made night", "light of another colour" or "bright and
+    dark places exchanged". It is "same" if restoration can explain the change, or if `overlap` is
+    empty. A restoration may brighten a picture, but hardly darkens it. It may remove a colour cast,
+    but adds none. It keeps bright places brighter than dark ones, unless it removes haze, and then
+    fine structure stays the same.
 
     Args:
         before, after: (H, W, 3) on the same pixel grid.
@@ -223,14 +225,20 @@ def _stops(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def cast(pixels: Map) -> float:
-    """Colour cast of pixels (n, 3): the distance of their mean colour from grey, in sRGB, 0..1."""
+    """Colour cast of pixels (n, 3) in sRGB, 0..1: distance of their mean colour from grey.
+
+    It is the length of (red - luma, blue - luma).
+    """
     red, green, blue = pixels.mean(0)
     grey = LUMA @ np.array([red, green, blue])
     return float(np.hypot(red - grey, blue - grey))
 
 
 def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Rank correlation of strongly blurred luma in `overlap`, -1..1; 1 if a picture is flat."""
+    """Rank correlation, -1..1, of both pictures' strongly blurred luma in `overlap` (H, W).
+
+    1 if one of them is flat, so that brightness has no order.
+    """
     sigma = BROAD * max(overlap.shape)
     planes = [wide_blur(luma(picture), sigma)[overlap] for picture in (before, after)]
     if min(float(plane.std()) for plane in planes) < FLAT:
@@ -240,9 +248,10 @@ def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def _agreement(exposed: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Mean local correlation of fine structure in `overlap`, 0..1; places flat in both count as 1.
+    """Mean local correlation of the luma's fine structure in `overlap` (H, W), 0..1.
 
-    `exposed` is the picture before the change, made as bright as `after`.
+    `exposed` is the picture before the change, made as bright as `after`. Places that are flat in
+    both count as 1.
     """
     side = max(overlap.shape)
     one, two = (

@@ -39,8 +39,10 @@ class Ranking:
 
 
 def rank(candidates: Sequence[Image], judges: Mapping[str, Judge]) -> Ranking:
-    """Order candidate pictures by the mean of their ranks over all judges (name -> function).
+    """Order candidate pictures by the mean of their ranks over all judges.
 
+    `judges` maps the name of each judge to a function of a picture that returns a score, higher for
+    better pictures.
     Ranks are averaged instead of scores, since scores of different judges have different units.
     Equal scores have the same rank; NaN ranks last. Candidates with equal means keep their order.
     """
@@ -59,10 +61,10 @@ COMPARED_PX = 256  # side at which two pictures of any size are compared
 
 
 def edit_judges(photo: Image) -> dict[str, Judge]:
-    """Functions that score candidate edits of `photo`, by name; higher scores are better.
+    """Functions that score one candidate edit of `photo`, by name; higher scores are better.
 
-    "quality" is the negative NIQE. "fidelity" is the share of a candidate's edges that the photo
-    has, too.
+    "quality" is the negative NIQE. "fidelity" is the share of a candidate's edge pixels that have
+    an edge of the photo within 2 px, after resizing the candidate to the photo's size.
     """
 
     def fidelity(candidate: Image) -> float:
@@ -72,7 +74,7 @@ def edit_judges(photo: Image) -> dict[str, Judge]:
 
 
 def text_judges(like: Image | None) -> dict[str, Judge]:
-    """Functions that score candidate pictures generated from text, by name; higher is better.
+    """Functions that score one picture generated from text, by name; higher scores are better.
 
     "quality" is the negative NIQE. If a picture `like` is given, "agreement" is the candidate's
     MS-SSIM with it, both resized to 256 x 256 px.
@@ -100,7 +102,10 @@ def resized(picture: Image, size: tuple[int, int]) -> Image:
 
 
 def _score(name: str, picture: Image, reference: Image | None = None) -> float:
-    """The value of the metric `name`; NaN if it cannot be computed, such as on a small picture."""
+    """The value of the metric `name`; NaN if it cannot be computed, such as on a small picture.
+
+    `reference` is the picture to compare with; None for a metric that compares with none.
+    """
     from verax.metrics import score
 
     try:
@@ -172,9 +177,9 @@ class Session:
         return replace(self, turns=tuple(turns))
 
     def reopen(self, instruction: str) -> "Session":
-        """Drop the last turn if it is accepted and has this instruction; returns the new session.
+        """The session without its last turn, if that is accepted and has this instruction.
 
-        So a command that is run twice makes one turn, not two.
+        So a command that is run twice makes one turn, not two. Otherwise the session itself.
         """
         last = self.turns[-1] if self.turns else None
         same = last is not None and last.accepted and last.instruction == instruction
@@ -197,7 +202,8 @@ class Session:
         """Copy the earlier results that `target`, the file of the new result, would overwrite.
 
         These are files with the name of `target` and any suffix, since a service may answer in
-        another format. A copy is named like "photo.turn2.png". Returns a session with these names.
+        another format. A copy lies beside its original and is named like "photo.turn2.png", for the
+        result of turn 2. Returns a session in which the turns have the paths of the copies.
         """
         turns = list(self.turns)
         for index, turn in enumerate(turns):

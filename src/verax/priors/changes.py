@@ -25,10 +25,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class ObjectEdit:
-    """A change to make to a random object: "added", "removed", "moved", "duplicated", "mirrored".
-
-    `area` is the object's share of the photo's area. `distance` is the shift of a moved or
-    duplicated object, as a share of the photo's width."""
+    """A change to a random object: "added" (as a copy in other colours, 0.3 photo widths away),
+    "removed", "moved", "duplicated" or "mirrored". `area` is the object's share of the photo's
+    area, `distance` the shift of a moved or duplicated object, as a share of the photo's width."""
 
     kind: Kind
     area: float = 0.02
@@ -50,7 +49,7 @@ class InjectedChange:
         kind: "added", "removed", "moved", "duplicated" or "mirrored".
         lost: (H, W) bool, where the photo shows an object that the prior does not show.
         gained: (H, W) bool, where the prior shows an object that the photo does not show.
-        shift: (dx, dy) in photo px from the object's old place to the new one.
+        shift: (dx, dy) in photo px from the object to its new place or copy; (0, 0) for none.
     """
 
     kind: Kind
@@ -68,7 +67,7 @@ class InjectedChange:
 def edit(
     clean: Image, edits: tuple[ObjectEdit, ...], rng: Generator
 ) -> tuple[Image, tuple[InjectedChange, ...]]:
-    """Make the edits one after another in a copy of the photo; returns the copy and the changes."""
+    """Make the edits one after another in a copy of `clean`; returns the copy and the changes."""
     scene, changes = clean, []
     for edit in edits:
         scene, change = _edit(scene, edit, rng)
@@ -95,7 +94,7 @@ def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, Inject
 
 
 def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
-    """The change with its masks and shift converted to a photo of `size` (width, height)."""
+    """The change with its masks and shift resized to a photo grid of `size` (width, height)."""
     height, width = change.lost.shape
     if (width, height) == size:
         return change
@@ -108,7 +107,7 @@ def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
 
 
 def pick(scene: Image, area: float, rng: Generator) -> Mask:
-    """The mask (H, W) of a random piece of the photo with the share `area` of its pixels."""
+    """The mask of a random piece of similar colour, with the share `area` of the photo's pixels."""
     height, width = scene.shape[:2]
     radius = np.sqrt(area * height * width / np.pi)
     cx = rng.uniform(min(radius, width / 2), max(width - radius, width / 2))
@@ -127,7 +126,7 @@ def pick(scene: Image, area: float, rng: Generator) -> Mask:
 
 
 def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
-    """Fill the hole (H, W) with the colours around it, and with fine detail copied from nearby."""
+    """Fill the hole (where True) with colours from around it and fine detail from nearby."""
     wide = cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8))
     smooth = _push_pull(scene, (1 - wide).astype(np.float32))
     reach = max(2.0, float(np.sqrt(hole.sum())))
@@ -139,7 +138,7 @@ def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
 
 
 def _push_pull(scene: Image, weight: Plane) -> Image:
-    """Fill pixels whose `weight` (H, W) is 0 with averages of their surroundings (push-pull)."""
+    """Fill pixels by push-pull; `weight` (H, W) is from 0 (unknown: fill) to 1 (known: keep)."""
     known = scene * weight[..., None]
     if min(weight.shape) <= 2:
         return np.asarray(known.sum((0, 1)) / max(float(weight.sum()), 1e-6) + 0 * scene)
@@ -163,9 +162,11 @@ def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
 
 
 def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:
-    """A random shift (dx, dy) of `distance` * `width` px, to a place in the picture if possible."""
-    height = thing.shape[0]
-    ys, xs = np.nonzero(thing)
+    """A random shift (dx, dy) of `distance` * `width` px, where `width` is that of the picture.
+
+    If possible, the centre of the mask `thing`, shifted by it, lies in the picture.
+    """
+    height, (ys, xs) = thing.shape[0], np.nonzero(thing)
     for _ in range(12):
         angle = rng.uniform(0, 2 * np.pi)
         dx, dy = (round(distance * width * part) for part in (np.cos(angle), np.sin(angle)))
@@ -183,7 +184,7 @@ def _moved(scene: Image, thing: Mask, shift: tuple[float, float]) -> tuple[Image
 def _translate(
     array: NDArray[np.float32], shift: tuple[float, float], *, border: int = cv2.BORDER_REFLECT
 ) -> NDArray[np.float32]:
-    """Move the content of an array by `shift` (dx, dy) px; `border` is OpenCV's border mode."""
+    """Move an array's content right and down by `shift` (dx, dy) px; `border`: OpenCV's mode."""
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
     return np.asarray(
         cv2.warpAffine(array, matrix, array.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=border)
@@ -279,7 +280,7 @@ def sharpen(image: Image, strength: float) -> Image:
 
 
 def _strength(detail: NDArray[np.float32], sigma_px: float) -> Plane:
-    """The root mean square (H, W, 1) of `detail` over the channels and a Gaussian window."""
+    """RMS (H, W, 1) of `detail` over channels and a Gaussian window of 1.5 * `sigma_px`."""
     energy = (detail * detail).mean(2)
     return np.asarray(np.sqrt(cv2.GaussianBlur(energy, (0, 0), 1.5 * sigma_px)))[..., None]
 
@@ -287,11 +288,10 @@ def _strength(detail: NDArray[np.float32], sigma_px: float) -> Plane:
 def _displaced(
     high: NDArray[np.float32], rng: Generator, *, reach_px: float
 ) -> NDArray[np.float32]:
-    """Displace the detail `high` by a smooth random field, by about `reach_px` px."""
+    """Displace the fine detail `high` (H, W, 3) by smooth random offsets of about `reach_px`."""
     height, width = high.shape[:2]
     cells = max(2.0, min(height, width) / (4 * reach_px))
-    x = np.arange(width, dtype=np.float32)[None, :]
-    y = np.arange(height, dtype=np.float32)[:, None]
+    y, x = (axis.astype(np.float32) for axis in np.ogrid[:height, :width])
     dx, dy = (
         np.float32(reach_px) * smooth_noise((height, width), rng, cells=cells) for _ in range(2)
     )

@@ -74,6 +74,7 @@ class Asking:
     """A request that is ready to be sent.
 
     Attributes:
+        request: what is sent to the service, checked.
         canvas: the photo's place in the picture that is sent, needed to map the answer back.
         prompt_name: task, wording and version of the prompt; "own" for the user's own words.
         notices: sentences for the user, such as about choices that the model does not support.
@@ -120,7 +121,7 @@ def plan(
     Args:
         client: the image service, which checks the request.
         wishes: the user's choices; None: the defaults.
-        mask: (H, W) on the photo's grid, 1 where the service should edit; None: everywhere.
+        mask: (H, W) on the photo's grid, 1 where the service should edit, else 0; None: everywhere.
         markup: picture of the photo's size with arrows or circles on a transparent background.
         references: further pictures for the service to look at, sent in their own size.
         judge: function that estimates the task, such as "dehaze", if `wishes` leave it open.
@@ -148,7 +149,7 @@ def plan(
 
 
 def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
-    """Take picture number `index` of a service's answer, and map it to the photo's pixel grid.
+    """Take picture `index` (from 0) of a service's answer, and map it to the photo's pixel grid.
 
     A picture with other proportions than the picture that was sent is kept unchanged, and a notice
     says so.
@@ -190,7 +191,8 @@ def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
 
 
 def _covering(pixels: Image, size: tuple[int, int]) -> Image:
-    """Crop a picture around its centre to the proportions of `size` (width, height); resize it."""
+    """Crop a picture around its centre to the proportions of `size` (width, height), then resize
+    it to this size."""
     height, width = pixels.shape[:2]
     scale = min(width / size[0], height / size[1])
     w, h = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -204,7 +206,8 @@ def ask(
     """Get a prior of this photo from a service.
 
     `desk` makes the paid call within its cost limit, and stores the answer, so that the same
-    request is never paid twice. `mask` (H, W) is 1 where the service should edit; None: everywhere.
+    request is never paid twice. `wishes` are the user's choices; None: the defaults. `mask` (H, W)
+    is 1 where the service should edit, else 0; None: everywhere.
     """
     asking = plan(photo, desk.client, wishes, mask=mask)
     return receive(asking, desk.call(asking.request))
@@ -219,12 +222,12 @@ def flat(photo: Photo) -> Image:
 
 
 def picture_file(pixels: Image, canvas: Canvas) -> ImageFile:
-    """A PNG file without metadata: the pixels, resized and padded to the canvas."""
+    """The photo's pixels as a PNG without metadata, resized and padded as `canvas` says."""
     return ImageFile(images.encode(canvases.place(pixels, canvas), format="png"), "photo.png")
 
 
 def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
-    """A PNG file of a mask (H, W), resized and padded to the canvas.
+    """A PNG file of a mask (H, W), resized and padded like the photo, as `canvas` says.
 
     The file is transparent where the mask is 1 (edit), opaque elsewhere. Raises SizeMismatchError
     if the mask does not have the photo's size.
@@ -236,7 +239,7 @@ def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
 
 
 def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
-    """A PNG file of arrows and circles drawn on a transparent layer, resized to the canvas.
+    """A PNG file of arrows and circles on a transparent layer, resized as `canvas` says.
 
     Raises InputError for a picture without alpha, SizeMismatchError for one whose size is not that
     of the photo.
@@ -258,7 +261,7 @@ def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
 def mask_plane(picture: Photo) -> Plane:
     """The mask (H, W) that a picture stands for: 1 where the service should edit.
 
-    That is where the picture is transparent, or, if it has no alpha channel, where it is white.
+    That is 1 - alpha, or, if the picture has no alpha channel, the mean of R, G and B (white: 1).
     """
     if picture.alpha is not None:
         return np.asarray(1 - picture.alpha, np.float32)

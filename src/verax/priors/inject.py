@@ -163,7 +163,7 @@ def inject(
 
 
 def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:
-    """The matrix (3, 3) of the shift, scale, rotation and perspective in `d`, in photo px.
+    """The matrix (3, 3) of the shift, scale, rotation and perspective in the deviations `d`.
 
     It maps px of a prior that has the photo's size to px of the photo. `photo` is the photo's
     (width, height).
@@ -200,10 +200,11 @@ def local_field(photo: tuple[int, int], d: Deviations, rng: Generator) -> Field 
 def _warp(
     scene: Image, matrix: Matrix, field: Field | None, size: tuple[int, int], *, letterbox: bool
 ) -> Image:
-    """Warp the scene to the prior's grid of `size` (width, height).
+    """Warp the changed photo `scene` (h, w, 3) to the prior's grid of `size` (width, height).
 
-    `matrix` maps prior px to scene px; `field` is a local displacement in scene px. `letterbox`
-    makes the prior black outside the scene, otherwise the scene is reflected.
+    `matrix` maps prior px to scene px. `field` (dx, dy) is a local displacement in scene px on the
+    scene's grid; None for none. `letterbox` makes the prior black outside the scene; otherwise the
+    scene is reflected there.
     """
     height, width = scene.shape[:2]
     if field is None and (width, height) == size and np.allclose(matrix, np.eye(3), atol=1e-9):
@@ -259,7 +260,9 @@ def _photo_points(matrix: Matrix, size: tuple[int, int]) -> tuple[Field, Field]:
 def _undo_field(x: Field, y: Field, field: Field) -> tuple[Field, Field]:
     """The points p for which p + field[p] is (x, y), found by fixed-point iteration.
 
-    Returns the x and the y of p, each with the shape of `x`.
+    `x` and `y` hold the coordinates of one point for each pixel of the prior; `field` (h, w, 2)
+    holds displacements (dx, dy), in the same px as the points. Returns the x and the y of p, each
+    with the shape of `x`.
     """
     px, py = x, y
     for _ in range(6):
@@ -269,7 +272,10 @@ def _undo_field(x: Field, y: Field, field: Field) -> tuple[Field, Field]:
 
 
 def _leave_traces(scene: Image, degraded: Image, share: float, rng: Generator) -> Image:
-    """Blend the degraded photo into the scene, with uneven weights whose mean is about `share`."""
+    """Blend the degraded photo into the clean `scene` of the same size.
+
+    The weights vary smoothly and at random over the picture; their mean is about `share`.
+    """
     place = smooth_noise(scene.shape[:2], rng, cells=2.0)
     weight = np.clip(np.float32(share) * (1 + place), 0.0, 1.0)[..., None]
     return np.asarray(scene + weight * (degraded - scene), np.float32)

@@ -132,8 +132,8 @@ def simulate(
 ) -> SimulatedPrior:
     """Simulate a prior of a clean photo (H, W, 3). The same arguments give the same result.
 
-    `degraded` is the degraded version of the photo, of the same size, which may be blended into the
-    prior with a small weight; None: it is not.
+    The changes are drawn at random from `settings`. `degraded` is the degraded version of the
+    photo, of the same size, which may be blended in with a small weight; None: it is not.
     """
     rng = np.random.default_rng([seed, 0])
     height, width = clean.shape[:2]
@@ -180,8 +180,8 @@ def draw(
 def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior:
     """Simulate a prior that shows another scene than the photo does.
 
-    `other` is a clean photo of the other scene; `size` is the (width, height) of the photo. The
-    result's matrix only scales the prior to the photo's size.
+    The prior is `other`, a clean photo of another scene, slightly changed and in its own size.
+    `size` is the photo's (width, height). The result's matrix only scales the prior to this size.
     """
     changed = simulate(other, seed=seed, settings=replace(ON_GRID, objects=(0, 0)))
     height, width = changed.prior.shape[:2]
@@ -226,7 +226,8 @@ def mix(
 
 
 def _mildly(settings: SimulatorSettings) -> SimulatorSettings:
-    """The settings with small ranges of geometry and texture; amounts of 0 (scale: 1) stay so."""
+    """The settings with small ranges of shift, scale, rotation, perspective, local displacement
+    and texture; what is switched off in `settings` (0, for scale 1) stays so."""
     off = SimulatorSettings(
         shift=(0, 0), scale=(1, 1), rotation_deg=0, perspective=0, local=(0, 0), texture=(0, 0)
     )
@@ -290,7 +291,7 @@ class Example:
 
 
 def example() -> Example:
-    """An example from scikit-image's coffee.png (CC0, Rachel Michetti, Pikolo Espresso Bar)."""
+    """An example photo and prior, from scikit-image's coffee.png (CC0, Rachel Michetti)."""
     from skimage import data
 
     clean = images.from_uint8(data.coffee())

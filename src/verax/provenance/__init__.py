@@ -66,11 +66,11 @@ class Provenance:
 
     Attributes:
         state: "absent" (no manifest); "valid" (unchanged since signing); "trusted" (valid, and its
-            signer is known); "invalid" (changed after signing, or failed another check);
+            signer is on a trust list); "invalid" (changed after signing, or failed another check);
             "unreadable"; "unread" (the package that reads manifests is not installed).
         generator: the software that wrote the manifest, with its version.
-        issuer, signer, signed_at: from certificate and time stamp; "" if not stated.
-        actions, ingredients: the steps in which, and the pictures from which, it was made.
+        issuer, signer, signed_at: the certificate's issuer and owner, the time; "" if not stated.
+        actions, ingredients: the steps of making the picture, and the pictures that it is made of.
         problems: C2PA's codes of failed checks, or why the manifest could not be read.
     """
 
@@ -119,7 +119,7 @@ def read(data: bytes) -> Provenance:
 
 
 def media_type(data: bytes) -> str:
-    """The media type of a file's bytes, such as "image/png"; "" if it cannot carry a manifest."""
+    """The media type of a file's bytes, such as "image/png"; "" if C2PA cannot be stored in it."""
     return CARRIERS.get(format_of_bytes(data), "")
 
 
@@ -210,16 +210,15 @@ def load_credentials(certificate: Path, key: Path, *, now: datetime | None = Non
         ) from None
     if private.public_key() != leaf.public_key():
         raise SettingsError(
-            f"{key}: expected the private key of {certificate}, got another key; name that file"
+            f"{key}: expected the key of {certificate}, got another key; name the right key file"
         )
-    moment = now or datetime.now(UTC)
-    if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
+    if not leaf.not_valid_before_utc <= (now or datetime.now(UTC)) <= leaf.not_valid_after_utc:
         days = f"{leaf.not_valid_before_utc:%Y-%m-%d} to {leaf.not_valid_after_utc:%Y-%m-%d}"
         raise SettingsError(f"{certificate} is valid from {days} only; use one that is valid now")
-    return Credentials(chain, secret, _algorithm(private))
+    return Credentials(chain, secret, _algorithm(private, key))
 
 
-def _algorithm(key: Any) -> str:  # noqa: ANN401  # many kinds of private key
+def _algorithm(key: Any, file: Path) -> str:  # noqa: ANN401  # many kinds of private key
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     if isinstance(key, ed25519.Ed25519PrivateKey):
@@ -230,7 +229,8 @@ def _algorithm(key: Any) -> str:  # noqa: ANN401  # many kinds of private key
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size in sizes:
         return sizes[key.curve.key_size]
     raise SettingsError(
-        f"expected a P-256/384/521, RSA or Ed25519 private key, got {type(key).__name__}"
+        f"{file}: expected a P-256/384/521, RSA or Ed25519 private key, got {type(key).__name__}; "
+        "sign with a key of one of these kinds and its certificate"
     )
 
 
@@ -249,7 +249,7 @@ def sign(
     kind = media_type(restoration)
     if not kind:
         raise InputError(
-            "signing: expected a PNG, JPEG, WebP, TIFF, AVIF or HEIF file; use one of these formats"
+            "signing: expected a PNG, JPEG, WebP, TIFF, AVIF or HEIF file; save it as one of these"
         )
     info = c2pa.C2paSignerInfo(
         alg=credentials.algorithm.encode(),
@@ -282,7 +282,7 @@ def _add(builder: Any, source: SourceFile, relationship: str, label: str) -> Non
 
 
 def manifest(prior: SourceFile | None) -> dict[str, Any]:
-    """The C2PA manifest of a restoration, made with `prior` or without one (None), for c2pa."""
+    """The C2PA manifest of a restoration made with this prior (None: without one), as JSON data."""
     agent = {"name": "Verax", "version": __version__}
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["photo"]}}
     placed = {"action": "c2pa.placed", "parameters": {"ingredientIds": ["prior"]}}

@@ -67,8 +67,8 @@ def mark_xmp(photo: Photo, *, prior: bool, system: str = "") -> Photo:
     """A copy of the photo whose XMP says how the restoration was made.
 
     The restoration will be written with this metadata. The XMP gets the IPTC digital source type, a
-    sentence and, if a `prior` was used, the name of the AI system that made it, `system`. If the
-    photo's XMP cannot be parsed, the photo is returned unchanged.
+    sentence and, if a `prior` was used, the name of the AI system that made it, `system` ("" if
+    unknown). If the photo's XMP cannot be parsed, the photo is returned unchanged.
     """
     properties = {
         "Iptc4xmpExt:DigitalSourceType": WITH_PRIOR if prior else WITHOUT_PRIOR,
@@ -143,8 +143,9 @@ def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -
 def read_statement(path: Path) -> tuple[dict[str, Any] | None, bool]:
     """Read the statement beside the restoration `path`.
 
-    Returns the statement, and whether the restoration's file is unchanged since it was written;
-    (None, False) if there is no statement. Raises InputError if it cannot be read.
+    Returns the statement, and whether the restoration's file is unchanged since the statement was
+    written; (None, False) if there is none. Raises InputError if it cannot be read, OutputError if
+    the restoration cannot.
     """
     file = beside_path(path)
     try:
@@ -176,8 +177,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _with_properties(xmp: bytes, properties: dict[str, str]) -> bytes | None:
-    """A copy of `xmp` with these properties (qualified name -> value) set; None if it cannot be
-    parsed."""
+    """A copy of `xmp` with these properties set: name with prefix, such as "verax:Statement", ->
+    value. None if `xmp` cannot be parsed."""
     if b"<!" in xmp.replace(b"<!--", b""):  # no DTD, no entities
         return None
     try:
@@ -201,7 +202,10 @@ def _with_properties(xmp: bytes, properties: dict[str, str]) -> bytes | None:
 
 
 def _remove(document: minidom.Document, prefix: str, name: str) -> None:
-    """Remove a property from XMP, whether it is written as an attribute or as an element."""
+    """Remove the property `prefix`:`name` from XMP, be it written as attribute or as element.
+
+    `prefix` is "Iptc4xmpExt" or "verax".
+    """
     namespace = {"Iptc4xmpExt": IPTC, "verax": OWN}[prefix]
     for element in document.getElementsByTagNameNS(RDF, "Description"):
         if element.hasAttributeNS(namespace, name):

@@ -117,7 +117,7 @@ _LARGE = Shape(widths=(40, 80, 144))  # two of this size and the others stay und
 
 
 def _on_gpus(recipe: TrainingRecipe) -> TrainingRecipe:
-    """The recipe with larger crops and batches, to train on all GPUs of a machine."""
+    """A copy of the recipe with larger crops and batches, which trains on all GPUs of a machine."""
     return replace(recipe, crop=192, batch=64, workers=14, devices=0)
 
 

@@ -46,7 +46,7 @@ def build(recipe: TrainingRecipe) -> nn.Module:
 def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Library) -> Path:
     """Write the checkpoint of a run into its folder, atomically. Returns the checkpoint's path.
 
-    The checksum and the licences of the training data, `library`, are stored in it.
+    `library` is the training data; its checksum and its licences are stored in the checkpoint.
     """
     path = folder / NAME
     part = path.with_suffix(".part")
@@ -79,8 +79,9 @@ def commit() -> str:
 
 
 def load_checkpoint(path: Path) -> tuple[TrainingRecipe, dict[str, Any]]:
-    """Read a checkpoint. Returns the recipe, and the whole content as the dictionary in the file.
+    """Read a checkpoint. Returns the recipe, and the whole content of the file as a dictionary.
 
+    In it, "average" are the weights to use, by name, "step" is the number of steps trained.
     Raises SettingsError if the file is not a checkpoint of `verax train`.
     """
     try:
@@ -128,7 +129,7 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
 
 def start(recipe: TrainingRecipe, folder: Path, device: torch.device) -> TrainingState:
     """The state from which a run starts, on `device`: that of the checkpoint in `folder`, or, if
-    there is none, that of a new run.
+    there is none, that of a new run, with random weights or those of the file `recipe.start`.
 
     Raises SettingsError if the checkpoint has another network, shape or seed than the recipe.
     """

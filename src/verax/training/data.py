@@ -37,8 +37,14 @@ CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draw
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A training sample: the network's input (C, H, W), the desired output (3, H, W), and the
-    severity (0 to 1) of each of the 10 kinds of degradation."""
+    """A training sample, all values in [0, 1].
+
+    Attributes:
+        inputs: (C, H, W), input of the network; C is 3 for the tone network, 12 for detail.
+        target: (3, H, W), the desired restoration.
+        severity: (10,), of haze, rain, snow, low light, noise, JPEG, motion blur, defocus blur,
+            water, drops on a window; 0 for a kind that the photo does not have.
+    """
 
     inputs: Floats
     target: Floats
@@ -47,8 +53,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A degraded photo, its undegraded reference, the kind of degradation such as "haze" or
-    "clean", and the severity (0 to 1) of each of the 10 kinds."""
+    """A degraded photo, its undegraded reference on the same grid, the main kind of degradation,
+    such as "haze" ("clean": none), and the severity, 0 to 1, of each of the 10 kinds, (10,)."""
 
     photo: Image
     reference: Image
@@ -86,7 +92,8 @@ class Source:
     def detail(self, index: int, crop: int) -> Sample:
         """Make sample number `index` for the detail network: a crop of `crop` x `crop` px.
 
-        The input holds the degraded crop and a copy with corrected light and colour.
+        The input (12, crop, crop) holds the degraded crop, a copy with corrected light and colour,
+        and six planes of zeros in the place of a prior.
         """
         rng = np.random.default_rng((self.seed, index))
         sample = self._draw(rng, (crop, crop), whole=False)
@@ -157,8 +164,9 @@ def _window(
     """A random window of a photo, as slices of rows and columns.
 
     `full` is the photo's (height, width, ...); the window has the aspect ratio of `size`, also
-    (height, width). With `whole`, the window holds most of the photo.
-    Otherwise it is larger than `size` by a random factor between the two values of `scales`.
+    (height, width). With `whole`, the window's sides are 0.75 to 1 times the largest that fit.
+    Otherwise they are those of `size` times a random factor between the two values of `scales`,
+    as far as this fits into the photo.
     """
     most = min(full[0] / size[0], full[1] / size[1])
     scale = most * rng.uniform(0.75, 1.0) if whole else min(most, rng.uniform(*scales))
@@ -204,9 +212,9 @@ def _toned(sample: Drawn, rng: Generator) -> tuple[Image, Image]:
 
 
 def _match_light(photo: Image, reference: Image, rng: Generator) -> Image:
-    """Give a dark photo the local brightness of its reference, as a tone network would.
+    """A copy of a dark photo with the local brightness of its reference, on the same grid.
 
-    The local contrast differs at random from the one that fits the reference best.
+    It imitates a tone network. Local contrast differs at random from what fits the reference best.
     """
     sigma = rng.uniform(6.0, 24.0)
     quiet = cv2.GaussianBlur(photo, (0, 0), 1.5)  # noise would lower the fitted slope

@@ -52,7 +52,7 @@ class Exported:
     Attributes:
         bytes: the file's size.
         precision: the form in which weights are stored, such as "8-bit weights".
-        difference: largest difference between its outputs and those of torch.
+        difference: largest absolute difference between its outputs and those of torch.
         sizes: (height, width) of the pictures with which the outputs were compared.
     """
 
@@ -112,9 +112,10 @@ def _traced(net: nn.Module, recipe: TrainingRecipe) -> onnx.ModelProto:
 
 
 def _narrow(model: onnx.ModelProto, recipe: TrainingRecipe) -> tuple[onnx.ModelProto, Precision]:
-    """Store the model's weights as compactly as possible; returns the model and their form.
+    """Store the model's weights as compactly as possible; returns the new model and their form.
 
-    The mean squared error of the outputs, caused by this, stays below -60 dB.
+    The form is "8-bit weights", "float16 weights" or "float32": the first that changes the outputs
+    by a mean squared error below -60 dB. `recipe` is the one that the network was trained by.
     """
     example = _example(recipe, (8, 8))
     full = run(model.SerializeToString(), example)
@@ -151,9 +152,10 @@ def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
 
 
 def _stored(name: str, values: NDArray[np.float32], precision: Precision) -> list[onnx.TensorProto]:
-    """The tensors that replace the weight `name` in the file; empty if it stays float32.
+    """The tensors that replace the weight `name`, with these `values`, in a file of `precision`.
 
-    They are its 8-bit integers and their scale factors, or its values as float16.
+    They are [8-bit integers, their scale factors] or [values as float16]; empty for a weight that
+    stays float32. In a file of 8-bit weights, small tensors are float16, very small ones float32.
     """
     if precision == "float32" or values.size < SMALL:
         return []
@@ -167,10 +169,10 @@ def _stored(name: str, values: NDArray[np.float32], precision: Precision) -> lis
 
 
 def _levels(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round a weight to integers from -127 to 127.
+    """Round the values of a weight to multiples of a step, from -127 to 127 times the step.
 
-    Returns the integers, and the factors by which to multiply them, one for each output channel
-    (first axis).
+    Returns the integers, and the step of each output channel (first axis), by which to multiply
+    them; its other axes have length 1.
     """
     most = np.abs(values).max(tuple(range(1, values.ndim)), keepdims=True)
     step = np.maximum(most / 127, 1e-12).astype(np.float32)
@@ -201,7 +203,8 @@ def run(data: bytes, inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 def _parity(data: bytes, net: nn.Module, recipe: TrainingRecipe) -> float:
     """The largest difference between the outputs of ONNX Runtime and torch on three test pictures.
 
-    Raises RunError if it is 1e-4 or more. `data` holds the bytes of the ONNX file.
+    Raises RunError if it is 1e-4 or more. `data` holds the bytes of the ONNX file, `net` is the
+    same network in torch, and `recipe` the one that it was trained by.
     """
     worst = 0.0
     for multiples in SIZES:
@@ -252,7 +255,8 @@ def _sizes(recipe: TrainingRecipe) -> tuple[tuple[int, int], ...]:
 def _example(recipe: TrainingRecipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
     """An input (1, C, H, W) of the recipe's network: a smooth picture with noise, always the same.
 
-    Its (height, width) is `multiples` times the number of px by which its sides must be divisible.
+    H and W are the two `multiples` times the number of px by which the network's input must be
+    divisible.
     """
     height, width = (m * recipe.shape.multiple for m in multiples)
     planes = {"tone": 3, "detail": DETAIL_INPUTS}[recipe.network]

@@ -49,12 +49,12 @@ class Veil:
 
     @property
     def depth(self) -> Plane:
-        """The optical depth (H, W), 0 or more: the distance times an unknown constant."""
+        """The optical depth, -log(transmission), (H, W): distance times an unknown constant."""
         return np.asarray(-np.log(self.transmission), np.float32)
 
 
 def lift(photo: Image, reference: Image) -> Veil:
-    """Estimate the haze in `photo` from the same photo without haze, `reference`."""
+    """Estimate the haze in `photo` from the same photo without haze, `reference`, on its grid."""
     small = photo[::COARSE, ::COARSE], reference[::COARSE, ::COARSE]
     airlight = min(AIRLIGHTS, key=lambda a: _fit(*small, float(a)).residual)
     return _fit(photo, reference, float(airlight))
@@ -69,7 +69,7 @@ def _fit(photo: Image, reference: Image, airlight: float) -> Veil:
 
 
 def _local(products: NDArray[np.float32]) -> Plane:
-    """The mean (H, W) of `products` (H, W, 3) over the channels and a window of 9 x 9 px."""
+    """The mean of `products` (H, W, 3) over the channels and a window of 9 x 9 px: (H, W)."""
     return np.asarray(cv2.blur(products.mean(2), (WINDOW, WINDOW)), np.float32)
 
 
@@ -256,7 +256,7 @@ def _refuse_small(scenes: list[Scene], shortest: int) -> None:
             height, width = scene.photo.shape[:2]
             raise SettingsError(
                 f"data: {scene.name} is {width}x{height}, expected at least {shortest} px a side; "
-                "remove it or train on smaller crops"
+                "remove it, or lower `crop` in the recipe"
             )
 
 

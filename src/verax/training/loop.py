@@ -48,11 +48,11 @@ class Team:
     fabric: Any = None
 
     def wrapped(self, net: nn.Module) -> nn.Module:
-        """Wrap the network so that its gradients are averaged over all processes."""
+        """The network, wrapped so that its gradients are averaged over all processes."""
         return net if self.fabric is None else self.fabric.setup_module(net)
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of a loss."""
+        """Compute the gradients of this process's loss, averaged over all processes."""
         if self.fabric is None:
             loss.backward()
         else:
@@ -121,7 +121,10 @@ def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line:
 
 
 class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
-    """The training samples of one process, for the steps from `first` to `last`, exclusive."""
+    """The training samples of the process `crew`, in the order of the steps.
+
+    `first` is the first step to train, `last` the one after the last.
+    """
 
     def __init__(
         self, source: Source, recipe: TrainingRecipe, crew: Team, first: int, last: int
@@ -224,7 +227,7 @@ class _Run:
         return value
 
     def _agreed(self, seconds: float) -> float:
-        """The mean of `seconds` over all processes, so that all stop at the same step."""
+        """The mean over all processes of the `seconds` trained, so that all stop at one step."""
         if self.crew.size == 1:
             return seconds
         return float(self.crew.agreed(torch.tensor(seconds, device=self.crew.device)))

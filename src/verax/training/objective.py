@@ -46,7 +46,9 @@ def decibels(restored: Tensor, reference: Tensor, *, enough: float = 40.0) -> Te
 
 
 def severity(estimated: Tensor, known: Tensor) -> Tensor:
-    """The mean binary cross-entropy of severities (B, tasks) in [0, 1], minus its lowest value.
+    """The mean binary cross-entropy of severities (B, 10) in [0, 1], minus its lowest value.
+
+    The 10 columns are the kinds of degradation, such as haze; 0 means that there is none.
 
     So a perfect estimate gives 0. An L1 distance would let all estimates become 0, since most
     severities are 0.
@@ -76,8 +78,8 @@ def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
 
 
 def _unexplained(plane: Tensor, guide: Tensor) -> Tensor:
-    """For each window of 9 x 9 px, the variance of `plane` after subtracting its linear fit by
-    `guide`. Both are (B, 1, H, W)."""
+    """For each window of 9 x 9 px inside the pictures, the variance of `plane` after subtracting
+    its linear fit by `guide`: (B, 1, H - 8, W - 8). Both planes are (B, 1, H, W)."""
     mean_g, mean_p = _box(guide), _box(plane)
     variance = _box(guide * guide) - mean_g * mean_g
     covariance = _box(guide * plane) - mean_g * mean_p
@@ -90,8 +92,9 @@ def _box(plane: Tensor) -> Tensor:
 
 
 def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
-    """How often each kind of sample is drawn, without kinds whose real pairs the library lacks.
+    """How often each kind of sample is drawn (relative numbers, as in `recipe.mix`).
 
+    Kinds for which the library lacks the real pairs, such as "real:haze", are left out.
     Raises SettingsError if no kind remains, or if one needs photos without degradation and the
     library has none.
     """
@@ -123,7 +126,8 @@ def objective(
 ) -> tuple[Tensor, Tensor]:
     """The loss of a network on a batch, and the network's restorations (B, 3, H, W).
 
-    The batch consists of inputs (B, C, H, W), references (B, 3, H, W) and severities (B, tasks).
+    The batch consists of inputs (B, C, H, W), references (B, 3, H, W) and the severities (B, 10)
+    of the kinds of degradation, from 0 (none) to 1.
     """
     inputs, target, known = batch
     outputs = net(inputs)
@@ -199,7 +203,8 @@ def validate(
 ) -> dict[str, Any]:
     """Restore validation samples, and write photos, restorations and references to `sheet`.
 
-    `batches` holds, for each sample, its kind of degradation and a batch of this sample alone.
+    `batches` holds, for each sample, its kind of degradation and a batch of this sample alone:
+    input, reference and severities.
     Returns an entry for the log: "psnr", the mean over the kinds in dB, and
     "photo_and_restoration", kind -> PSNR of the photo and of the restoration.
     """
@@ -222,7 +227,10 @@ def _psnr(picture: Tensor, reference: Tensor) -> float:
 
 
 def _sheet(rows: list[Tensor], path: Path) -> None:
-    """Write the first 12 pictures (3, H, W), one below the other, cropped to the same width."""
+    """Write the first 12 of the pictures `rows`, each (3, H, W), one below the other, to `path`.
+
+    All are cropped on the right to the width of the narrowest.
+    """
     width = min(row.shape[2] for row in rows)
     strips = [row[:, :, :width] for row in rows[:12]]
     picture = torch.cat(strips, 1).clamp(0, 1).permute(1, 2, 0)
