@@ -24,25 +24,26 @@ class Dial:
     picture, "structure" is its detail.
 
     Attributes:
-        angle: the largest angle (rad) by which the photo's structure is turned towards the prior's
-            where both show the same. Its cosine is the least correlation of the result with the
-            photo.
+        angle: in a small window, the structures of photo and prior count as two vectors; the cosine
+            of the angle between them is their correlation. Where both show the same, the photo's
+            vector is turned towards the prior's by at most this angle (rad).
         plausible: how much is taken, in [0, 1], of detail that only the prior shows and that the
             photo could not have shown.
         front: how much is taken of the prior, in [0, 1], where it removed something in front of the
             scene, such as rain.
-        reach: how far the light is moved from the photo's (0) to the prior's (1).
-        own: weight of the base's light against the prior's, in [0, 1], where both changed the
-            photo's light in the same way.
+        reach: if the photo's light is wrong: the share, in [0, 1], of its difference from the
+            prior's light that is removed at least; 0 keeps it, 1 gives the prior's.
+        own: weight of the light that the base has without the prior against the prior's light, in
+            [0, 1], where both changed the photo's light in the same way.
         even: weight, in [0, 1], of an even change of light (one gain and offset for the whole
             photo) against the prior's local changes.
         contrast: how far the contrast of detail may be matched to the prior's, in [0, 1], if only
             the photo's light is wrong.
-        toned: share, in [0, 1], of the low-frequency difference between the base and the light that
-            the result should have, that is removed.
+        toned: the change of light is fitted to a weighted mean of the prior's light and the two
+            above (`own`, `even`): the share, in [0, 1], of the low-frequency difference between
+            base and that mean that the fit removes at least.
         beyond: how much is taken, in [0, 1], of changes that nothing in the photo justifies. It is
-            0 from fidelity 1 to the default, then rises to 1 at fidelity 0.
-    """
+            0 from fidelity 1 to the default, 0.75, then rises to 1 at fidelity 0."""
 
     angle: float
     plausible: float
@@ -56,7 +57,8 @@ class Dial:
 
 
 def at(fidelity: float) -> Dial:
-    """The thresholds for a fidelity in [0, 1]: 1 keeps to the photo, 0 takes all of the prior."""
+    """The thresholds for a fidelity in [0, 1]: 1 takes only what the photo supports, 0 takes all of
+    the prior."""
     inside = min(1.0, (1 - fidelity) / (1 - DEFAULT))
     beyond = max(0.0, 1 - fidelity / DEFAULT)
     own, even, toned = (one + (default - one) * inside for one, default in (OWN, EVEN, TONED))
@@ -74,9 +76,11 @@ def at(fidelity: float) -> Dial:
 
 
 def without_style(dial: Dial) -> Dial:
-    """The thresholds `dial`, changed for a photo whose light is wrong in the same way everywhere,
-    as under water. The prior's local changes of light are then the generator's style: down to the
-    default fidelity they are limited as at fidelity 1; below it, this limit is lifted gradually."""
+    """The thresholds to use instead of `dial` for a photo whose light is wrong in the same way
+    everywhere, as under water. The prior's local changes of light are then the generator's style:
+    down to the default fidelity, 0.75, `even`, `contrast`, `toned` and `reach` stay as at fidelity
+    1, which uses little of these changes; below it, all but `toned` move to their values at
+    fidelity 0."""
     even, contrast = EVEN[0] * (1 - dial.beyond), dial.beyond
     return replace(dial, even=even, toned=TONED[0], contrast=contrast, reach=dial.beyond)
 

@@ -39,13 +39,14 @@ Table = NDArray[np.float32]
 
 
 def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
-    """The standard deviation of the noise of one channel as a table (256,): one value for each of
-    256 evenly spaced lumas from 0 to 1.
+    """The standard deviation of the noise of a picture (H, W, 3), mean over its channels, as a
+    table (256,): one value for each of 256 evenly spaced lumas. Pixels, lumas and values are on the
+    scale from 0 to 1.
 
     Method: the difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996),
-    in blocks. For each range of luma the 10 % quantile of the blocks is used, since the others
-    may hold texture. A large picture is sampled in at most `tiles` squares of `tile` px. In a
-    picture with 8 bits the deviation is at least 1/255, for compression and rounding."""
+    in blocks. For each range of luma the 10 % quantile of the blocks is used, since the others may
+    hold texture. A large picture is sampled in at most `tiles` squares of `tile` px. In a picture
+    with 8 bits the deviation is at least 1/255, for compression and rounding."""
     deviations, means = [], []
     parts = sample_tiles(image, tiles, tile)
     for part in parts:
@@ -73,8 +74,8 @@ def has_8_bits(image: Image) -> bool:
 
 
 def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
-    """At most `tiles` evenly spread squares of `tile` px a side; of a small picture, a list that
-    holds only the picture itself."""
+    """At most `tiles` evenly spread squares of `tile` px a side from a picture or plane; if it is
+    no larger than all of them, or less than 3 squares wide or high, a list of only itself."""
     height, width = image.shape[:2]
     if height * width <= tiles * tile * tile or min(height, width) < 3 * tile:
         return [image]
@@ -85,8 +86,8 @@ def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
 
 
 def look_up(table: Table, grey: Plane) -> Plane:
-    """For every pixel of a luma plane, (H, W), the table's value for its luma. `table` (256,) holds
-    values for evenly spaced lumas from 0 to 1."""
+    """For every pixel of a luma plane (H, W) in [0, 1], the table's value for its luma. `table`
+    (256,) holds values for evenly spaced lumas from 0 to 1."""
     return np.asarray(cv2.LUT((grey * (LEVELS - 1) + 0.5).astype(np.uint8), table), np.float32)
 
 
@@ -94,19 +95,20 @@ def excess(sigma: Plane, gain: Plane) -> Plane:
     """The share of each pixel's noise, (H, W) in [0, 1], that must be removed so that a gain does
     not make the noise visible.
 
-    `sigma` (H, W): standard deviation of the noise before the gain. `gain` (H, W): the factor on
-    each pixel. After the gain, the noise that remains is no stronger than before it, or at most
-    0.012 (3 of 255 levels)."""
+    `sigma` (H, W): standard deviation of the noise before the gain, for pixels from 0 to 1. `gain`
+    (H, W): the factor on each pixel. After the gain, the noise that remains is no stronger than
+    before it, or at most 0.012 (3 of 255 levels)."""
     remaining = np.maximum(sigma, VISIBLE) / np.maximum(gain * sigma, 1e-9)
     return np.asarray(np.maximum(1 - remaining, 0), np.float32)
 
 
 def denoise(image: Image, sigma: float) -> Image:
-    """The picture (H, W, 3) without noise of standard deviation `sigma`; edges are kept.
+    """The picture (H, W, 3), in [0, 1], without noise of standard deviation `sigma` (same scale);
+    edges are kept.
 
-    Outliers are clipped to the range of their neighbours. Then a bilateral filter
-    (Tomasi, Manduchi, 1998) is applied, whose range depends on `sigma`; then another one to the
-    chroma, on a grid that is four times coarser."""
+    Outliers are clipped to the range of their neighbours. Then a bilateral filter (Tomasi,
+    Manduchi, 1998) is applied, whose range is 5 times `sigma`; then another one to the chroma, on a
+    grid that is four times coarser."""
     low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     clean = cv2.min(cv2.max(image, low), high)
@@ -116,8 +118,8 @@ def denoise(image: Image, sigma: float) -> Image:
 
 
 def chroma_blotches(image: Image, sigma: float) -> Image:
-    """The correction, to be added to a picture (H, W, 3), that smooths its coarse chroma noise and
-    leaves its luma as it is. `sigma`: standard deviation of the noise."""
+    """The correction, to be added to a picture (H, W, 3) in [0, 1], that smooths its coarse chroma
+    noise and leaves its luma as it is. `sigma`: standard deviation of the noise, same scale."""
     height, width = image.shape[:2]
     bottom, right = -height % COARSE, -width % COARSE
     padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
@@ -142,16 +144,15 @@ FINE = 5  # number of octaves in which such noise is looked for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """How photo and prior compare at each place of one octave (pyramid level): planes (h, w) of
-    half the octave's resolution.
+    """How the lumas of photo and prior compare at each place of one octave (pyramid level): planes
+    (h, w) of half the octave's resolution.
 
     Attributes:
         photo: local energy (mean square) of the photo's structure, without that of its noise.
-        prior: local energy of the prior's structure.
+        prior: local energy of the prior's structure, after any factor on its contrast.
         correlation: local correlation of the two structures, in [-1, 1].
         signal: share of the photo's energy that is structure, not noise, in [0, 1].
-        confirmed: how certain it is that both show the same structure, in [0, 1].
-    """
+        confirmed: how certain it is that both show the same structure, in [0, 1]."""
 
     photo: Plane
     prior: Plane
@@ -162,18 +163,18 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Octave:
-    """Statistics of photo and prior over the whole of one octave (pyramid level). Energy is the
-    mean square.
+    """Statistics of the lumas of photo and prior over the whole of one octave (pyramid level).
+    Energy is the mean square, amplitude its root; pixels are from 0 to 1.
 
     Attributes:
         noise: energy of the photo's noise.
         noisy: certainty, in [0, 1], that noise which is not white, such as JPEG's, fills the
             octave.
         most: largest energy that such noise can have; anything stronger is texture.
-        gain: the prior's contrast divided by the photo's, where their structures agree.
+        gain: the prior's amplitude divided by the photo's, where their structures agree; 1 if
+            nowhere.
         confirmed: sum over all places of the amplitude of structure that photo and prior both show.
-        structure: the same sum for all structure of the photo.
-    """
+        structure: sum over all places of the amplitude of all structure of the photo."""
 
     noise: float
     noisy: float
@@ -185,7 +186,7 @@ class Octave:
 
 def band(copies: Sequence[Float], octave: int) -> Float:
     """One octave of a picture's Laplacian pyramid; `octave` 0 is the finest. `copies` is its
-    Gaussian pyramid, the full size first."""
+    Gaussian pyramid: the full size first, then copies, each half the size of the last."""
     fine = copies[octave]
     return np.asarray(fine - enlarge(copies[octave + 1], fine.shape), np.float32)
 
@@ -194,7 +195,7 @@ def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = Non
     """Compare photo and prior, place by place, in one octave (pyramid level) of their lumas.
 
     `photo` and `prior` (H, W) are that octave. `noise` is the mean square of the photo's noise in
-    it. `contrast`, at half the resolution, is the factor on the prior's amplitude, 1 if None."""
+    it. `contrast` (h, w), at half the resolution, is a factor on the prior's amplitude; None: 1."""
     energy, other, shared = (
         windowed(halved(np.asarray(cv2.multiply(one, two), np.float32)))
         for one, two in ((photo, photo), (prior, prior), (photo, prior))
@@ -218,18 +219,17 @@ def summarise(
 ) -> Octave:
     """The statistics of one octave (pyramid level) as a whole.
 
-    The octave's noise is the larger of two estimates. One is the energy of white noise of
-    deviation `white`, but at most the lower quartile of the energy that the prior does not explain.
-    The other, for correlated noise such as JPEG's, counts if the photo has energy wherever the
-    prior is smooth.
+    The octave's noise is the larger of two estimates. One is the energy of white noise of deviation
+    `white`, but at most the lower quartile of the energy that the prior does not explain. The
+    other, for correlated noise such as JPEG's, counts if the photo has energy wherever the prior is
+    smooth.
 
     Args:
         photo, prior: (H, W) this octave of their lumas, or some of its rows.
         valid: (H, W) 1 where the prior covers the photo, else 0.
-        white: standard deviation of white noise in the photo at full size.
+        white: standard deviation of white noise in the photo at full size, pixels from 0 to 1.
         octave: the number of the octave, 0 for the finest.
-        most: largest energy (mean square) that correlated noise can have.
-    """
+        most: largest energy (mean square) that correlated noise can have; infinite: no limit."""
     rounding = ROUNDING**2 * 0.25**octave
     noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2
     visible = halved(valid) > 0.5
@@ -257,10 +257,10 @@ def summarise(
 
 
 def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
-    """Two numbers: the energy (mean square) that the photo has where the prior is smoothest, in a
-    quarter of the places, and the certainty, in [0, 1], that this energy is noise, white or not.
-    `raw`: a comparison that takes no noise into account. `visible`: where the prior covers the
-    photo."""
+    """Two numbers: the photo's median energy (mean square) in the quarter of the places where the
+    prior is smoothest, and the certainty, in [0, 1], that this energy is noise, white or not.
+    `raw`: a comparison of both that takes no noise into account. `visible` (h, w): where the prior
+    covers the photo."""
     plain = visible & (raw.prior <= np.quantile(raw.prior[visible], 0.25))
     low, middle, high = (float(q) for q in np.quantile(raw.photo[plain], (0.25, 0.5, 0.75)))
     energy = float(np.median(raw.prior[plain]))
@@ -269,8 +269,8 @@ def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def white_noise(photo: Image) -> float:
-    """Standard deviation of the white noise in the photo's luma: the 10 % quantile of the
-    deviations in blocks of 8 px (method of Immerkaer, 1996), at most 0.08."""
+    """Standard deviation of the white noise in the photo's luma, on the scale from 0 to 1: the 10 %
+    quantile of the deviations in blocks of 8 px (method of Immerkaer, 1996), at most 0.08."""
     blocks = []
     for part in sample_tiles(photo, 64, 64):
         mask = noise_response(luma(part)) * np.float32(np.sqrt(np.pi / 2))
@@ -289,7 +289,8 @@ def faithful(octaves: Sequence[Octave]) -> float:
 
 
 def is_the_photo(photo: Image, warped: Warped) -> bool:
-    """Whether the prior is the photo itself, unchanged. Such a prior adds no information."""
+    """Whether the registered prior is the photo itself, unchanged, and so adds no information: the
+    mean difference is below 0.01, and nearly no pixel differs by 0.08."""
     step = max(2, max(photo.shape[:2]) // 1000)
     visible = warped.valid[::step, ::step] > 0.5
     if not visible.any():

@@ -40,8 +40,8 @@ LOCAL = (0.4, 0.9)  # unexplained share at which a place starts to be, and is, l
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """A blur: its `kernel` (k, k), whose sum is 1, and the share of the energy (mean square) of the
-    photo's detail that the blurred prior leaves `unexplained`."""
+    """A blur: its `kernel` (k, k), whose sum is 1, and the share, in [0, 1], of the energy (mean
+    square) of the photo's detail that the blurred prior leaves `unexplained`."""
 
     kernel: Plane
     unexplained: float
@@ -53,9 +53,9 @@ class Blur:
         return max(LEAST, PER_RESIDUAL * self.unexplained)
 
     def destroyed(self, octaves: int, finer: float = 1.0) -> tuple[float, ...]:
-        """The share of each octave (pyramid level), the finest first, that this blur destroys.
-        `octaves`: their number. `finer`: the photo's size over that at which the blur was
-        estimated."""
+        """The share, in [0, 1], of each octave (pyramid level), the finest first, that this blur
+        destroys; 0 where it cannot be told. `octaves`: their number. `finer`: the photo's size over
+        that of the copy on which the blur was estimated."""
         side = 256
         response = np.abs(np.fft.fft2(_centred(self.kernel, (side, side)))) ** 2
         frequency = np.abs(np.fft.fftfreq(side))
@@ -69,8 +69,9 @@ class Blur:
 
 
 def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
-    """The blur that turns the prior into the photo, or None if no blur does. Both are lumas (H, W)
-    under the same light. `valid` is 1 where the prior covers the photo."""
+    """The blur that turns the prior into the photo, or None if no blur explains at least 65 % of
+    the photo's detail. Both are lumas (H, W) under the same light. `valid` (H, W) is 1 where the
+    prior covers the photo."""
     long = max(photo.shape)
     visible = cv2.erode(valid, np.ones((9, 9), np.uint8)) > 0.99
     weight = _taper(photo.shape, max(2, round(TAPER * long))) * visible
@@ -86,11 +87,10 @@ def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
 
 @dataclass(frozen=True, slots=True)
 class Sharpened:
-    """A deblurred photo, and how much of it is the prior's.
-
-    `supplied` (h, w) in [0, 1]: how much of what the blur had destroyed was taken from the prior.
-    `destroyed`: the share of each octave (pyramid level), the finest first, that the blur had
-    destroyed."""
+    """A deblurred photo: `pixels` (H, W, 3), and how much of it is the prior's. `supplied` (h, w)
+    in [0, 1], at most 1600 px a side: how much of what the blur had destroyed was taken from the
+    prior. `destroyed`: the share, in [0, 1], of each octave (pyramid level), the finest first, that
+    the blur had destroyed."""
 
     pixels: Image
     supplied: Plane
@@ -101,10 +101,9 @@ def sharpened(
     photo: Image, prior: Image, valid: Plane, blur: Blur, mean: Plane
 ) -> tuple[Image, Plane]:
     """The deblurred photo (H, W, 3), and how far each pixel was deblurred, (H, W): 1 where the
-    blurred prior matches the photo, 0 where they differ.
-
-    `prior` is under the photo's light. `valid` is 1 where it covers the photo. Detail that the blur
-    destroyed is taken from the prior with the weight `mean`, (h, w) of any size in [0, 1]."""
+    blurred prior matches the photo, 0 where they differ. `prior` (H, W, 3) is under the photo's
+    light. `valid` (H, W) is 1 where it covers the photo. Detail that the blur destroyed comes from
+    the prior with the weight `mean`, (h, w) of any size in [0, 1]; with 0, it stays destroyed."""
     pad = blur.kernel.shape[0]
     share_of_prior = (valid * resized(mean, valid.shape))[..., None]
     middle = share_of_prior * (prior - photo) + photo
@@ -127,8 +126,8 @@ def sharpened(
 def without_blur(
     photo: Image, prior: Image, valid: Plane, relight: Relight, *, octaves: int, mean: Plane
 ) -> Sharpened | None:
-    """The photo without the blur that turns the prior into it, or None if there is no such blur.
-
+    """The photo (H, W, 3) without the blur that turns the prior into it, or None if there is no
+    such blur. `prior` and `valid` (1 where the prior covers the photo) are on the photo's grid.
     `relight` changes the light of a prior of any size to the photo's. `octaves`: number of octaves
     for which the result says what the blur had destroyed. `mean`, (h, w) of any size in [0, 1]:
     weight with which destroyed detail is taken from the prior. In a photo of more than 1600 px a
@@ -154,8 +153,9 @@ def without_blur(
 
 
 def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
-    """The kernel (side, side) that turns the prior into the photo: least squares on the gradients,
-    made positive, connected and of sum 1. `weight`, (H, W) in [0, 1], is that of each pixel."""
+    """The kernel (side, side) that turns the prior's luma (H, W) into the photo's: least squares on
+    the gradients, made positive, connected and of sum 1. `weight`, (H, W) in [0, 1]: of each
+    pixel."""
     shared, power = np.zeros((), np.complex64), np.zeros((), np.float32)
     for step in ([[-1.0, 1.0]], [[-1.0], [1.0]]):
         gradient = np.array(step, np.float32)
@@ -184,7 +184,7 @@ def _energy(plane: Plane, weight: Plane, wide: float) -> float:
 
 def _explained(photo: Plane, prior: Plane, blur: Blur) -> Plane:
     """How well the blurred prior matches the photo around each pixel, (H, W): 1 in full, 0 not at
-    all."""
+    all. `photo` and `prior` (H, W) are lumas."""
     scale = max(photo.shape) / WORK
     off = photo - cv2.filter2D(prior, -1, blur.kernel[::-1, ::-1])
     mine, left = (
@@ -203,7 +203,7 @@ def _taper(shape: tuple[int, ...], width: int) -> Plane:
 
 
 def _centred(kernel: Plane, shape: tuple[int, ...]) -> Float:
-    """A kernel padded with zeros to a larger plane, its centre moved to the origin."""
+    """A kernel padded with zeros to the larger `shape`, its centre moved to the origin (0, 0)."""
     whole = _filled(kernel, shape)
     return np.roll(whole, (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2)), (0, 1))
 
@@ -261,11 +261,10 @@ def table(quality: int) -> Steps:
 
 
 def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float = 1.0) -> Image:
-    """The picture (H, W, 3) closest to `pixels` whose luma agrees with the photo's JPEG file: no
-    DCT coefficient differs by more than half a quantisation step. Colour is not changed.
-
-    `steps` (8, 8): the quantisation steps. `share`, (H, W) in [0, 1]: how far each pixel is
-    moved."""
+    """The picture `pixels` (H, W, 3), its luma changed as little as possible to agree with the
+    photo's JPEG file: no DCT coefficient of a block of 8 x 8 px differs from the photo's by more
+    than half a quantisation step. Colour does not change. `steps` (8, 8): the steps. `share`, (H,
+    W) in [0, 1]: how far each pixel is moved."""
     low, high = _cells(luma(photo), steps)
     result = pixels
     for _ in range(ROUNDS):
@@ -278,8 +277,8 @@ def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float
 
 
 def _cells(grey: Plane, steps: Steps) -> tuple[Plane, Plane]:
-    """The smallest and the largest DCT coefficients, (n, 8, 8), that a JPEG file of the luma plane
-    may stand for."""
+    """The smallest and the largest DCT coefficients, (n, 8, 8) for n blocks, that a JPEG file may
+    have stood for before they were rounded to `steps`. `grey` (H, W): its luma in [0, 1]."""
     blocks = scipy.fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
     middle, half = np.round(blocks / steps) * steps, steps / 2 + np.float32(OFF)
     return middle - half, middle + half

@@ -58,7 +58,7 @@ class Explanation:
     """The faults of a photo that justify the changes in its prior. Numbers are in [0, 1].
 
     Attributes:
-        light: how certain it is that the photo's light is wrong: haze, darkness, a colour cast.
+        light: certainty of the worst fault of light: haze, darkness, a cast, missing colour.
         colour: how certain it is that the photo lacks colour.
         sharpness: how far each octave (pyramid level), the finest first, may get the prior's
             contrast.
@@ -68,8 +68,7 @@ class Explanation:
         compression: standard deviation of the error that JPEG left in the photo's colours.
         faithful: how far detail that only the prior shows may be believed.
         reasons: names of the faults of the light, such as "haze".
-        task: the user's task, which overrules what was measured; "" if none was given.
-    """
+        task: the user's task, which overrules what was measured; "" if none was given."""
 
     light: float
     colour: float
@@ -89,14 +88,14 @@ class Explanation:
         return max(self.light, *self.sharpness, self.front, self.faithful) == 0
 
     def under_layers(self, share: float) -> "Explanation":
-        """This explanation, with more `sharpness` if things in front of the scene, which lower the
-        contrast, cover much of the photo: it does not change up to a `share` of 0.05 and rises to 1
-        at 0.10."""
+        """This explanation, with more `sharpness`, since things in front of the scene, such as
+        rain, lower the contrast. `share`: of the photo that they cover. Up to 0.05 nothing changes;
+        then the least sharpness rises, to 1 at 0.10."""
         faded = ramp(share, *LAYERED)
         return replace(self, sharpness=tuple(max(x, faded) for x in self.sharpness))
 
     def record(self) -> dict[str, Any]:
-        """The explanation as a JSON object."""
+        """A JSON object: the faults in words ("believed"), the numbers in [0, 1], the task."""
         return {
             "believed": self.words(),
             "light": round(self.light, 3),
@@ -126,13 +125,13 @@ def explain(
     changed: bool = False,
     contrast: float = 1.0,
 ) -> Explanation:
-    """Explain the prior's changes by faults of the photo.
-
-    `reasons`: the faults of its light, name -> certainty. `faults`: those found without the prior.
-    `octaves`: the statistics of each octave (pyramid level), the finest first. `task`: a task of
-    the prompt catalog that overrules the rest. `small`: the photo is known to hold less detail than
-    its size could. `changed`: the prior shows another state of the scene, such as night, which no
-    fault explains. `contrast`: how far, in [0, 1], a fault of the light justifies more contrast."""
+    """Explain the prior's changes by faults of the photo. `reasons`: the faults of its light, name
+    -> certainty in [0, 1]. `faults`: those found without the prior, None if not known. `octaves`:
+    the statistics of each octave (pyramid level), the finest first. `task`: a task of the prompt
+    catalog that overrules the rest, "" for none. `small`: the photo is known to hold less detail
+    than its size could. `changed`: the prior shows another state of the scene, such as night, which
+    no fault explains. `contrast`: how far, in [0, 1], a fault of the light justifies more contrast
+    of detail."""
     if changed:
         reasons = {}
     light = max(reasons.values(), default=0.0)
@@ -166,26 +165,27 @@ def explain(
 def light_faults(
     photo: Image, prior: Image, valid: Plane, faults: Faults | None, alone: float = 0.0
 ) -> dict[str, float]:
-    """The faults of the photo's light, name -> certainty in [0, 1], from photo and registered
-    prior.
-
-    `faults`: those found without the prior. `alone`, in [0, 1]: by how much the certainty of a
-    fault is lowered if the photo alone does not show it."""
+    """The faults of the photo's light ("haze", "darkness", "a colour cast", "missing colour"), name
+    -> certainty in [0, 1], from the photo and its registered prior (`valid`: 1 where it covers the
+    photo). `faults`: those found without the prior, or None. `alone`, in [0, 1]: by how much the
+    certainty of a fault is lowered if the photo alone does not show it; without `faults`, it is not
+    lowered."""
     reasons = _light(photo, prior, valid, faults)
     return _supported(reasons, faults, alone) if faults else reasons
 
 
 def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
-    """Whether the colour of water is the only fault of the light (`reasons`: name -> certainty).
-    Water colours all places alike, so the prior's local changes are style; other casts are
-    uneven."""
+    """Whether the colour of water is the only fault of the light. `reasons`: faults of the light,
+    name -> certainty. `faults`: those found without the prior; None: False. Water colours all
+    places alike, so the prior's local changes are style; other casts are uneven."""
     named = [name for name, share in reasons.items() if share >= NAMED]
     return named == [CAST_NAME] and bool(faults and faults["underwater"].certainty > NAMED)
 
 
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
     """The faults of the photo's light, name -> certainty in [0, 1], from photo and registered
-    prior; {} if the prior is nowhere valid. `faults`: those found without the prior."""
+    prior; {} if the prior covers nothing (`valid` 0). `faults`: those found without the prior, None
+    if not known."""
     own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     inside = visible > 0.9
     if not inside.any():
@@ -222,7 +222,7 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
 
 def _supported(reasons: dict[str, float], faults: Faults, alone: float) -> dict[str, float]:
     """The certainties `reasons`, name -> [0, 1], of faults of the light, lowered by up to the share
-    `alone` if the photo alone hardly shows the fault."""
+    `alone` if `faults`, found in the photo without the prior, hardly show the fault."""
     shown = {kind: _shown(faults, kind, limits) for kind, limits in SUPPORT.items()}
     support = {
         "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too
@@ -234,8 +234,8 @@ def _supported(reasons: dict[str, float], faults: Faults, alone: float) -> dict[
 
 
 def _vivid(own: Float, other: Float) -> float:
-    """The certainty, in [0, 1], that haze made the photo's colours paler. `own` and `other` are the
-    same pixels (n, 3) of photo and prior."""
+    """The certainty, in [0, 1], that haze made the photo's colours paler, from the same pixels of
+    the photo, `own` (n, 3), and of its prior, `other`."""
     before, after = (float(np.ptp(x, axis=1).mean()) + 0.03 for x in (own, other))
     moved = float(np.sqrt(((own - other) ** 2).mean()))
     some = ramp(before - 0.03, 0.02, 0.04)  # a photo without colour has none to lose
@@ -243,9 +243,9 @@ def _vivid(own: Float, other: Float) -> float:
 
 
 def _shown(faults: Faults | None, kind: str, limits: tuple[float, float]) -> float:
-    """How clearly the photo alone shows the fault `kind`, in [0, 1]: its certainty or, if that is
-    more, its severity, scaled so that the two `limits` become 0 and 1. A fault may be slight but
-    certain, such as thin haze."""
+    """How clearly the photo alone shows the fault `kind`, in [0, 1]; 0 if `faults` is None. It is
+    its certainty or, if that is more, its severity, scaled so that the two `limits` become 0 and 1.
+    A fault may be slight but certain, such as thin haze."""
     if faults is None:
         return 0.0
     return max(faults[kind].certainty, ramp(faults[kind].severity, *limits))
@@ -253,8 +253,8 @@ def _shown(faults: Faults | None, kind: str, limits: tuple[float, float]) -> flo
 
 def _not_spoilt(faults: Faults | None) -> float:
     """1 minus the certainty that the photo has noise, JPEG blocks or badly wrong light, whichever
-    is most certain. These also make photo and prior differ, so that a difference need not be
-    something in front of the scene."""
+    is most certain; 1 if `faults` is None. These also make photo and prior differ, so that a
+    difference need not be something in front of the scene."""
     if faults is None:
         return 1.0
     streaks = faults["rain"].certainty * ramp(faults["rain"].severity, *RAINY)
@@ -268,24 +268,25 @@ def _buried(faults: Faults | None) -> bool:
 
 
 def _contrast(plane: Plane, inside: NDArray[np.bool_]) -> float:
-    """Standard deviation of a plane's detail of 2 to 6 px over the pixels where `inside` is
-    True."""
+    """Standard deviation of a plane's detail (the difference of Gaussian blurs of 2 and 6 px) over
+    the pixels where `inside` is True."""
     fine, coarse = (cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in (2.0, 6.0))
     return float(np.sqrt(((fine - coarse)[inside] ** 2).mean())) + 1e-4
 
 
 def _colour(pixels: Float) -> float:
-    """How varied the colours of pixels (n, 3) are; 0 for grey, sepia or any single tint."""
+    """How varied the colours of pixels (n, 3) in [0, 1] are: the 95 % quantile of the distance of
+    their chroma from the mean chroma; 0 for grey, sepia or any single tint."""
     chroma = pixels - pixels.mean(1, keepdims=True)
     return float(np.quantile(np.abs(chroma - chroma.mean(0)).max(1), 0.95))
 
 
 def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, target: bool) -> tuple[float, ...]:
-    """For each octave (pyramid level), the finest first, the certainty that a blur lowered the
-    photo's contrast. It grows with the prior's contrast divided by the photo's, compared with the
-    same ratio in the two coarsest octaves. A finer octave never gets less than a coarser one.
-    `changed`: the prior shows another state of the scene; all are 0. `target`: removing a blur was
-    the task; all are 1."""
+    """For each octave (pyramid level), the finest first, the certainty, in [0, 1], that a blur
+    lowered the photo's contrast. It grows with the prior's contrast divided by the photo's,
+    compared with the same ratio in the two coarsest octaves, which get 0. A finer octave never gets
+    less than a coarser one. `changed`: the prior shows another state of the scene; all are 0. Else,
+    if `target` (the task was to remove a blur), all are 1."""
     shares = [1.0 if target and not changed else 0.0] * len(octaves)
     if changed or target:
         return tuple(shares)

@@ -4,8 +4,7 @@ scratches, shadows, flares, reflections.
 Places where the photo differs from the prior, under the same light, are judged by their shape. Thin
 places, and many small ones all over the picture, do not belong to the scene. In a larger place the
 photo may show the prior's structure plus a smooth difference: a layer, such as a shadow or a flare.
-Other large places stay as in the photo: they may hold a thing that the generator left out.
-"""
+Other large places stay as in the photo: they may hold a thing that the generator left out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,9 +51,9 @@ def mask(toned: Image, warped: Warped, explanation: Explanation) -> Plane:
     """Where the prior removed something in front of the scene: (h, w), 1 there, else 0, at a size
     whose long side is at most 640 px.
 
-    `toned` is the photo after its light was changed to the prior's. If `explanation` says that
-    heavy rain hides the scene, or that the user's task was to remove something, every difference
-    counts, whatever its shape."""
+    `toned` is the photo after its light was changed to the prior's; `warped` is the registered
+    prior. If `explanation` says that heavy rain hides the scene, or that the user's task was to
+    remove something, every difference counts, whatever its shape."""
     own, other, visible = (reduced(x, WORK) for x in (toned, warped.pixels, warped.valid))
     if explanation.buried:
         return differing(own, other, visible)
@@ -65,19 +64,18 @@ def mask(toned: Image, warped: Warped, explanation: Explanation) -> Plane:
 @dataclass(frozen=True, slots=True)
 class Places:
     """The connected places where photo and prior differ, each with a label; label 0 is the rest of
-    the picture. Arrays other than `labels` have one entry for each label. Lengths are in px of the
-    reduced pictures, whose long side is at most 640 px.
+    the picture. Arrays other than `labels` have one entry for each label, the first for label 0.
+    Lengths are in px of the reduced pictures, whose long side is at most 640 px.
 
     Attributes:
         labels: (h, w) the label of each pixel.
         width: twice the largest distance of a pixel from the border of its place.
         area: number of pixels.
-        peak: largest difference between photo and prior.
+        peak: largest difference between photo and prior, pixels from 0 to 1.
         more: whether the photo shows more structure there than the prior.
         layer: whether both show the same structure, with a smooth difference, as under a shadow.
         centre: (n, 2) x and y as shares of width and height.
-        box: (n, 4) left, top, width, height.
-    """
+        box: (n, 4) left, top, width, height."""
 
     labels: NDArray[np.int32]
     width: Float
@@ -121,16 +119,17 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
 
 
 def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
-    """Where photo and prior differ in structure or light: (h, w), 1 there, else 0, at a size whose
-    long side is at most 640 px."""
+    """Where photo and registered prior, under the same light, differ in structure or light,
+    whatever the reason: (h, w), 1 there, else 0, at a size whose long side is at most 640 px.
+    `valid`: 1 where the prior covers the photo."""
     own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     mask = _differing(_difference(own, other), visible, LEAST)
     return np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.float32)
 
 
 def _difference(own: Image, other: Image) -> Plane:
-    """How much two pictures differ at each pixel, (h, w): the absolute difference of their luma or,
-    if that is more, 0.7 times the largest absolute difference of a channel."""
+    """How much two pictures (h, w, 3) differ at each pixel, (h, w): the absolute difference of
+    their luma or, if that is more, 0.7 times the largest absolute difference of a channel."""
     off = np.abs(cv2.GaussianBlur(own - other, (0, 0), 0.8))
     return np.asarray(np.maximum(np.abs(luma(own - other)), 0.7 * largest(off)), np.float32)
 
@@ -140,10 +139,10 @@ def _glare(
 ) -> NDArray[np.bool_]:
     """(h, w) True where the photo shows the prior's scene plus light: flares and reflections.
 
-    `brighter`: the difference where the photo is brighter than the prior, 0 elsewhere. A flare
-    often touches places that differ for other reasons; using only brighter pixels separates it from
-    them. `visible`: how far the prior covers each pixel. `least`: least difference that counts.
-    `own`, `other`: photo and prior, under the same light."""
+    `brighter` (h, w): the difference where the photo is brighter than the prior, 0 elsewhere. A
+    flare often touches places that differ for other reasons; using only brighter pixels separates
+    it from them. `visible` (h, w): how far the prior covers each pixel, in [0, 1]. `least`: least
+    difference that counts. `own`, `other`: photo and prior, under the same light."""
     differs = _differing(brighter, visible, least)
     number, labels = cv2.connectedComponents(differs, connectivity=8)
     total, most = _by_label(labels, number)
@@ -171,7 +170,8 @@ def _glare(
 
 def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
     """(number,) True for labelled places that are long, straight rectangles, like a beam of light:
-    more than six times as long as they are wide. Computed from second moments."""
+    more than six times as long as they are wide. `labels` (h, w): the label of each pixel.
+    `number`: of labels, with 0, the background, which is False. Computed from second moments."""
     total, _ = _by_label(labels, number)
     area = np.maximum(total(np.ones(labels.shape, np.float32)), 1)
     grid = np.indices(labels.shape, np.float32)
@@ -217,9 +217,9 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, other: 
 
 
 def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlaces]:
-    """Two functions that take values (h, w) and return one number for each of `number` labelled
-    places: the first the sum, the second the maximum of the values there. Label 0, outside, gets
-    0."""
+    """Two functions that take values (h, w) and return one number for each label, (number,): the
+    first the sum, the second the maximum of the values there. `labels` (h, w): the label of each
+    pixel. `number`: of labels, with 0, the background, which gets 0."""
     where = np.flatnonzero(labels)
     marked = labels.ravel()[where]
 
@@ -233,11 +233,10 @@ def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlace
 
 
 def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArray[np.bool_]:
-    """For each labelled place, whether its border is an edge in the photo (`own`) rather than in
-    the prior (`other`).
-
-    If so, it may be a layer on the scene, such as a shadow, which only the photo shows. If not, the
-    generator redrew the place."""
+    """For each label whether the border of its place is an edge in the photo (`own`) rather than in
+    the prior (`other`); False for label 0, the background. If it is, the place may be a layer on
+    the scene, such as a shadow, which only the photo shows. If not, the generator redrew the
+    place."""
     outside = (labels == 0).astype(np.uint8)
     distance, nearest = cv2.distanceTransformWithLabels(
         outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
@@ -267,8 +266,8 @@ def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArr
 def _displaced(
     places: Places, numbers: NDArray[np.intp], own: Image, other: Image
 ) -> NDArray[np.bool_]:
-    """For each of the places with the labels `numbers`, whether what the photo (`own`) shows there
-    is in the prior (`other`), too, at most a few pixels away. Then it was moved, not removed."""
+    """For each of the labels `numbers`, whether what the photo (`own`) shows at that place is in
+    the prior (`other`), too, at most 8 px away. Then it was moved, not removed."""
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, other))
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):
@@ -286,11 +285,10 @@ def _displaced(
 def _no_part_of_the_scene(
     places: Places, is_removed: NDArray[np.bool_], side: int
 ) -> NDArray[np.bool_]:
-    """For each labelled place, whether it is too thin to be part of the scene. Small places count
-    as well if many that the prior removed lie all over the picture.
-
-    `is_removed`: for each place, whether the prior removed it. `side`: the long side of the reduced
-    pictures in px."""
+    """For each label (0, the background, has no meaning), whether its place is too thin to be part
+    of the scene. Small places count as well if many that the prior removed lie all over the
+    picture. `is_removed`: for each label, whether the prior removed what is there. `side`: the long
+    side of the reduced pictures in px."""
     thin = places.width <= THIN[0] * side + THIN[1]
     small = thin | ((places.width <= SMALL * side) & (places.area < AREA * side * side))
     counted = np.flatnonzero(small & is_removed)[1 if small[0] and is_removed[0] else 0 :]

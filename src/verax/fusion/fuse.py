@@ -44,7 +44,6 @@ LESS = (
     "with --task what the generator was told to do"
 )
 
-
 # the statistics of each octave; the contrasts of photo and prior
 _Statistics = tuple[list[Octave], list[Contrasts]]
 
@@ -54,13 +53,12 @@ class Fusion:
     """The restoration on the photo's grid.
 
     Attributes:
-        pixels: (H, W, 3) float32.
+        pixels: (H, W, 3) float32 in [0, 1].
         trust: (H, W, 4) float16, four shares of each pixel, which sum to 1: the photo; the photo's
             structure with the prior's contrast; the prior's light; detail made by the generator.
         scene_state_change: the prior shows another state of the scene, such as night for day.
         notes: what a user should know, in words.
-        explanation: the photo's faults that justify what was taken; None if nothing was taken.
-    """
+        explanation: the photo's faults that justify what was taken; None if nothing was taken."""
 
     pixels: Image
     trust: NDArray[np.float16]
@@ -71,9 +69,10 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """A photo and its usable prior, with the other arguments of `fuse`. `lit`: the photo with only
-    its light restored. `small`: it holds less detail than its size could. `spared`: returns 1 in
-    faces, else 0, (H, W). `copies`: base, prior and its valid area at a long side of 160 px."""
+    """A photo (H, W, 3) and its prior `warped` to the photo's grid, with the other arguments of
+    `fuse`. `lit`: the photo with only its light restored. `small`: the photo holds less detail than
+    its size could. `spared`: returns (H, W), 1 in faces, else 0; None: no faces. `copies`: reduced
+    to a long side of at most 160 px: base, prior, and 1 where the prior covers the photo."""
 
     photo: Image
     base: Image
@@ -114,8 +113,7 @@ def fuse(
         task: what the generator was told to do, a key of the prompt catalog; "" if unknown.
         small: the photo is known to hold less detail than its size could.
         spared: returns (H, W), 1 in faces, where only what the photo confirms is taken, else 0. It
-            is called late, because faces are searched for in parallel.
-    """
+            is called late, because faces are searched for in parallel."""
     if photo.shape != base.shape:
         raise SizeMismatchError(
             f"expected a base of the photo's shape, {photo.shape}, got {base.shape}: "
@@ -140,7 +138,7 @@ def fuse(
 
 
 def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
-    """The fusion of a photo and its prior at one fidelity in [0, 1]."""
+    """What `fuse` returns for a usable prior, before its contrast is made to follow fidelity."""
     dial, reasons = _dial(fidelity, pair)
     base, faults = pair.base, pair.faults
     with ThreadPoolExecutor(1) as beside:
@@ -158,8 +156,8 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
 
 
 def _dial(fidelity: float, pair: _Pair) -> tuple[Dial, dict[str, float]]:
-    """The thresholds of the fidelity for this photo and its prior; and the faults of the photo's
-    light, name -> certainty in [0, 1]."""
+    """Two values: the thresholds for this fidelity, photo and prior, which decide what is taken
+    from the prior; the faults of the photo's light, name -> certainty in [0, 1]."""
     dial = dials.at(fidelity)
     own, other, visible = pair.copies
     reasons = light_faults(own, other, visible, pair.faults, alone=1 - dial.plausible)
@@ -169,9 +167,9 @@ def _dial(fidelity: float, pair: _Pair) -> tuple[Dial, dict[str, float]]:
 def _explained(
     pair: _Pair, recipe: Recipe, explanation: Explanation, statistics: _Statistics, dial: Dial
 ) -> Fusion:
-    """The fusion of a pair. `recipe`: how to change the light. `explanation`: the photo's faults
-    that justify changes. `statistics`: of the octaves (pyramid levels), and the contrasts of photo
-    and prior. `dial`: the thresholds of the fidelity."""
+    """The restoration of the photo with what `explanation`, its faults, justifies taking from the
+    prior. `recipe`: how to change the light. `statistics`: of each octave (pyramid level), and the
+    contrasts of photo and prior. `dial`: the fidelity as thresholds, which limit what is taken."""
     (octaves, contrasts), base = statistics, pair.base
     pictures = _prepared(pair, recipe, explanation)
     covered = float(pictures.front.mean()) * explanation.front * dial.front
@@ -198,9 +196,9 @@ def _explained(
 
 
 def _statistics(pair: _Pair) -> _Statistics:
-    """The statistics of the octaves (pyramid levels), and the contrasts (standard deviations of
-    fine detail) of photo and prior. In a photo that is certainly noisy, correlated noise is
-    estimated as at most what the base removed."""
+    """Two lists: statistics of base and prior in each octave (pyramid level), the finest first;
+    contrasts (standard deviations of detail of 1 to 2, 2 to 4 and 4 to 8 px) of photo and prior. If
+    the photo is certainly noisy, correlated noise is taken to be at most what the base removed."""
     photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
     cleaned = bool(faults and faults["noise"].certainty > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()
@@ -209,16 +207,15 @@ def _statistics(pair: _Pair) -> _Statistics:
 
 
 def alone(base: Image, *notes: str) -> Fusion:
-    """The base as a fusion without a prior: the trust map says "photo" everywhere. `notes`: what a
-    user should know."""
+    """The base as a fusion without a prior: all of the trust map is "photo". `notes`: for users."""
     trust = np.zeros((*base.shape[:2], len(CLASSES)), np.float16)
     trust[..., 0] = 1
     return Fusion(base, trust, False, notes)
 
 
 def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures:
-    """The pictures to join: base and prior, with their light changed as far as the photo's faults
-    justify."""
+    """The pictures to join: the base as it is, and with its light changed as far as the photo's
+    faults justify; the prior; masks of faces and of what the prior removed from the view."""
     base, warped, nowhere = pair.base, pair.warped, np.zeros((1, 1), np.float32)
     own, other, visible = pair.copies
     lit = toned(base, recipe, explanation)
@@ -233,8 +230,9 @@ def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures
 def _sharpened(
     pictures: Pictures, octaves: list[Octave], recipe: Recipe, explanation: Explanation, dial: Dial
 ) -> tuple[Pictures, list[Octave]]:
-    """Pictures, and statistics of octaves, after deblurring; unchanged if no single blur turns the
-    prior into the photo. In faces, and at fidelity 1, no detail is taken from the prior."""
+    """The pictures to join, with the base deblurred, and its new statistics of each octave (pyramid
+    level), the finest first; both unchanged if no single blur turns the prior into the photo. In
+    faces, and at fidelity 1, no detail is taken from the prior."""
     mean = np.float32(dial.plausible) * (1 - pictures.spared)
     sharp = without_blur(
         pictures.source, pictures.prior, pictures.valid, pictures.relight,
@@ -251,8 +249,7 @@ def _sharpened(
 
 
 def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:
-    """Fidelity 0: the registered prior where it covers the photo, elsewhere the base in the new
-    light."""
+    """At fidelity 0: the prior where it covers the photo, elsewhere the base in the new light."""
     valid = pictures.valid[..., None]
     trust = trust_map(pictures.toned, pictures.source, None) * (1 - valid.astype(np.float16))
     trust[..., 3] += pictures.valid.astype(np.float16)
@@ -263,9 +260,9 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
 def _in_contrast(
     pixels: Image, valid: Plane, contrasts: list[Contrasts], explanation: Explanation, dial: Dial
 ) -> Image:
-    """The picture with the contrast of fine detail raised to the prior's, by 15 % at most, where a
-    fault of the light (not a blur) lowered it, or something in front of the scene was removed.
-    `contrasts`: those of photo and prior."""
+    """The picture with the contrast of detail of 1 to 8 px raised to the prior's, by 15 % at most,
+    where a fault of the light (not a blur) lowered it, or something in front of the scene was
+    removed. `contrasts`: of photo and prior, (3,) for detail of 1 to 2, 2 to 4 and 4 to 8 px."""
     reduction = [*np.subtract(explanation.sharpness, explanation.blur).clip(0), 0, 0][:FINE]
     sharpened = 1 + RAISED * dial.plausible * np.array(reduction)
     smoothed = 1 + RAISED * dial.front * explanation.front
@@ -273,8 +270,8 @@ def _in_contrast(
 
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:
-    """The picture with its luma moved to within the rounding of the photo's JPEG file; unchanged if
-    the photo has other faults than compression, or was no JPEG."""
+    """The restoration `pixels`, its luma moved to within the rounding of the photo's JPEG file
+    where the prior removed nothing; unchanged if the photo has other faults or was no JPEG."""
     other = explanation.light > 0 or max(explanation.blur) > BLURRED
     steps = None if other else steps_of(photo)
     if steps is None:

@@ -50,12 +50,11 @@ class Pictures:
         prior: (H, W, 3) registered.
         valid: (H, W) 1 where the prior covers the photo, else 0.
         relight: changes the prior's light to the source's.
-        front: (h, w) of any size, where something in front of the scene was removed.
-        spared: (h, w) of any size, faces: only structure that photo and prior both show is taken.
+        front: (h, w) of any size, 1 where something in front of the scene was removed.
+        spared: (h, w) of any size, 1 in faces: only structure in both photo and prior is taken.
         supplied: (h, w) of any size, how much deblurring took from the prior.
         destroyed: for each octave, the finest first, the share that the blur had destroyed, which
-            deblurring took from the prior where `supplied` is 1; () without deblurring.
-    """
+            deblurring took from the prior where `supplied` is 1; () without deblurring."""
 
     source: Image
     toned: Image
@@ -85,11 +84,11 @@ class _State:
 
     Attributes:
         picture: (H, W, 3) the result up to this octave.
-        gain: factor on the contrast of structure in both pictures, averaged around each place.
-        agreed: how far photo and prior agreed so far, in [0, 1].
+        gain: (h, w) factor on the contrast of structure in both pictures, averaged around each
+            place.
+        agreed: (h, w) how far photo and prior agreed in the octaves so far, in [0, 1].
         amplitudes: (h, w, 3) strength of the structure so far from the photo, from the photo with
-            the prior's contrast, and from the prior.
-    """
+            the prior's contrast, and from the prior."""
 
     picture: Float
     gain: Plane
@@ -99,8 +98,8 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Copies:
-    """The Gaussian pyramids of the pictures to join, the full size first. In that of the source,
-    the reduced copies hold only luma."""
+    """The Gaussian pyramid of each picture to join: a list, the full size first, each next copy
+    half the size. In that of the source, the reduced copies hold only luma."""
 
     source: list[Float]
     toned: list[Float]
@@ -109,10 +108,10 @@ class _Copies:
 
 
 def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = ()) -> list[Octave]:
-    """The statistics of each octave (pyramid level) of source and prior, the finest first.
-
-    `valid`: (H, W) 1 where the prior covers the source. `most`: for each octave, the largest energy
-    (mean square) that correlated noise can have; () for no limit."""
+    """The statistics of each octave (pyramid level) of the lumas of source (the base) and
+    registered prior, the finest first. `valid`: (H, W) 1 where the prior covers the source. `most`:
+    for each octave, the largest energy (mean square) that correlated noise can have; () for no
+    limit."""
     octaves, white = count(source.shape), evidence.white_noise(source)
     own, other, visible = _pyramids((luma(source), luma(prior), valid), octaves)
     statistics = []
@@ -138,8 +137,9 @@ def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
 
 
 def _spread(shape: tuple[int, ...]) -> list[Part]:
-    """The parts of a plane of this shape from which statistics are taken: the whole plane or, above
-    two million pixels, groups of 64 rows."""
+    """The (rows, columns) of a plane of this shape (H, W) at which statistics are taken: one pair
+    for all of it or, above two million pixels, one for each of some evenly spread groups of 64
+    rows."""
     columns, groups = slice(0, shape[1]), SAMPLED // (GROUP * shape[1])
     if shape[0] * shape[1] <= SAMPLED or groups < 2:
         return [(slice(0, shape[0]), columns)]
@@ -151,10 +151,10 @@ def join(
     pictures: Pictures, octaves: Sequence[Octave], explanation: Explanation, dial: Dial
 ) -> Joined:
     """Join photo and prior, from the lowest frequencies to the finest octave (pyramid level).
-
     `octaves`: the statistics of each octave, the finest first. `explanation`: the faults of the
-    photo that justify changes. `dial`: the thresholds of the fidelity. To save memory, the result
-    is written over `pictures.toned`, unless that is the array `pictures.source`."""
+    photo that justify changes. `dial`: the fidelity as thresholds, which limit what is taken from
+    the prior. To save memory, the result is written over `pictures.toned`, unless that is the array
+    `pictures.source`."""
     both = (pictures.toned, pictures.prior)
     finest = (luma(pictures.source), *both, _feathered(pictures.valid))
     copies = _Copies(*_pyramids(finest, len(octaves)))
@@ -176,13 +176,11 @@ def join(
 
 
 def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial: Dial) -> Float:
-    """The lowest frequencies of the result, (h, w, 3): those of the photo in its new light, moved
-    towards the prior's.
-
-    Where the light is wrong and coarse structure agrees, they are moved until the light is changed
-    by the share `dial.reach` of the difference between photo and prior. In haze they are moved
-    farther where both differ by more than 0.1. They are moved, too, where something in front of the
-    scene was removed."""
+    """The lowest frequencies of the result, (h, w, 3), the size of the smallest `copies`: those of
+    the photo in its new light, moved towards the prior's. Where the light is wrong and coarse
+    structure agrees, they are moved until the light is changed by the share `dial.reach` of the
+    difference between photo and prior. In haze they are moved farther where both differ by more
+    than 0.1. They are moved, too, where something in front of the scene was removed."""
     toned, valid = copies.toned[-1], copies.valid[-1]
     share = max(explanation.light, float(explanation.buried), dial.beyond)
     target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])
@@ -208,7 +206,7 @@ def _hazy(explanation: Explanation) -> bool:
 
 def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
     """How far photo and prior agree at each place, (h, w) in [0, 1], in the two coarsest octaves
-    (pyramid levels); 1 where both are flat. `shape`: that of the result."""
+    (pyramid levels); 1 where both are flat. `copies`: their pyramids. `shape`: of the result."""
     agreement = np.zeros(shape[:2], np.float32)
     for index in range(max(0, len(copies.source) - 3), len(copies.source) - 1):
         own, other = evidence.band(copies.source, index), luma(evidence.band(copies.prior, index))
@@ -219,8 +217,9 @@ def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
 
 
 def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> _State:
-    """The result after one more octave (pyramid level), which is computed tile by tile. `rules`:
-    the settings for this octave."""
+    """The result after one more octave (pyramid level), which is computed tile by tile. `state`:
+    the result after the coarser octaves. `copies`: pyramids of `pictures`. `rules`: this octave's
+    settings."""
     fine = copies.toned[rules.index]
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
@@ -282,7 +281,8 @@ def _feathered(valid: Plane) -> Plane:
 
 
 def _low(part: Part) -> Part:
-    """The slices of a tile at half the resolution. The tile starts at even rows and columns."""
+    """The rows and columns of a tile, which starts at even ones, in a plane of half the
+    resolution."""
     rows, columns = (slice(x.start // 2, -(-x.stop // 2)) for x in part)
     return rows, columns
 
@@ -293,7 +293,8 @@ def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
 
 
 def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
-    """A tile of an octave of the Laplacian pyramid: `fine` minus the enlarged `coarse`. `room` is a
-    buffer for the result."""
+    """A tile of an octave of the Laplacian pyramid: the same tile of one level of the Gaussian
+    pyramid, `fine`, minus that of the next level, `coarse`, enlarged. `room`: a buffer for the
+    result, or None."""
     below = enlarge(coarse, fine.shape, room)
     return np.asarray(cv2.subtract(fine, below, below), np.float32)

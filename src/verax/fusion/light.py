@@ -31,15 +31,15 @@ LOW = 0.03  # sigma at which light is compared for the trust map, share of the w
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to change the base's light.
+    """How to change the base's light. Pixels are from 0 to 1.
 
     Attributes:
         field: an exposure, and local gains and offsets.
         sigma: (256,) standard deviation of the base's noise, for evenly spaced lumas from 0 to 1.
         slope: (256,) slope of the exposure curve, for the same lumas.
         noise_level: standard deviation of the noise to be removed, 0 for none.
-        change: how the prior changed the state of the scene, such as "day to night"; "" for none.
-    """
+        change: how the prior changed the state of the scene, such as "day to night"; "" for
+            none."""
 
     field: tone.ToneField
     sigma: evidence.Table
@@ -56,10 +56,10 @@ def solve(
     lit: Image | None,
     dial: Dial,
 ) -> Recipe | None:
-    """How to change the base's light; None if the prior covers too little of the photo.
-
+    """How to change the base's light; None if the prior, `warped` to the photo's grid, covers too
+    little of the photo. `registration` says where its place is certain; other places count less.
     `lit`: a copy of the photo with only its light restored, (h, w, 3) of any size, or None. `dial`:
-    the thresholds of the fidelity."""
+    the fidelity as thresholds, which limit what is taken from the prior."""
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
     valid = planes.shrink(warped.valid, size)
@@ -88,35 +88,31 @@ def solve(
     return Recipe(field, sigma, slope, level, change)
 
 
-def _target(
-    photo: Image, prior: Image, base_light: Image | None, weight: Plane, dial: Dial
-) -> Image:
-    """A picture (h, w, 3) that has the light intended for the result: a weighted mean of the prior,
-    `base_light` and even light, which is base or photo with one gain and offset for each channel,
-    fitted to the prior. The last two hold less of the generator's style.
-
-    `base_light`: the photo in the base's light, or None. `weight` (h, w): the weight of each pixel
-    of the prior."""
-    start, alike = base_light, 0.0
+def _target(base: Image, prior: Image, lit: Image | None, weight: Plane, dial: Dial) -> Image:
+    """The light intended for the result, as a picture (h, w, 3): a weighted mean of the prior, of
+    `lit`, and of `lit` or else the base with one gain and offset for each channel, fitted to the
+    prior. The last two hold less of the generator's style. All pictures are reduced to the same
+    size. `lit`: the photo with only its light restored, or None. `weight` (h, w): of each pixel of
+    the prior."""
+    start, alike = lit, 0.0
     if start is None:
-        curve = matching.exposure_curve(matching.fit_exposure(photo, prior, weight))
-        start = matching.expose(photo, curve)
+        curve = matching.exposure_curve(matching.fit_exposure(base, prior, weight))
+        start = matching.expose(base, curve)
     even = matching.even_light(start, prior, weight) if dial.even > 0 else prior
-    if base_light is not None:
-        alike = _agreeing(photo, prior, base_light, weight)
-        prior = np.asarray(prior + dial.own * alike * (base_light - prior), np.float32)
+    if lit is not None:
+        alike = _agreeing(base, prior, lit, weight)
+        prior = np.asarray(prior + dial.own * alike * (lit - prior), np.float32)
     share = min(1.0, dial.even * (1 + ALONE * (1 - alike)))
     return np.asarray(prior + np.float32(share) * (even - prior), np.float32)
 
 
-def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
-    """How similarly base and prior change the photo's light, in [0, 1]. Where these two independent
-    estimates agree, their mean is better than either. `lit`: the photo in the base's light."""
+def _agreeing(base: Image, prior: Image, lit: Image, valid: Plane) -> float:
+    """How similarly `lit`, the photo with only its light restored, and the prior change the light
+    of the base, in [0, 1]: by direction and by size. Where these two independent estimates agree,
+    their mean is better than either. `valid` (h, w): the weight of each pixel of the prior."""
     side = (32, 32)
     weight = planes.shrink(valid, side)[..., None]
-    one, two = (
-        (planes.shrink(x, side) - planes.shrink(photo, side)) * weight for x in (lit, prior)
-    )
+    one, two = ((planes.shrink(x, side) - planes.shrink(base, side)) * weight for x in (lit, prior))
     sizes = [float(np.sqrt((x**2).sum())) + 1e-6 for x in (one, two)]
     ratio = min(sizes) / max(sizes)
     return ramp(float((one * two).sum()) / (sizes[0] * sizes[1]), *ALIKE) * ramp(ratio, *NEAR)
@@ -125,12 +121,12 @@ def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
 def noise_need(
     base: Image, gain: planes.Float, sigma: evidence.Table, slope: evidence.Table
 ) -> tuple[Plane, Plane]:
-    """Two planes (H, W): the share of each pixel's noise that must be removed so that the new light
-    does not make it visible, and the noise's standard deviation.
+    """Two planes (H, W): the share of each pixel's noise, in [0, 1], that must be removed so that
+    the new light does not make it visible, and the noise's standard deviation.
 
-    `gain` (H, W, 2): the factors on luma and on chroma. `sigma` and `slope`, both (256,) for evenly
-    spaced lumas from 0 to 1: the standard deviation of the base's noise, and the slope of the
-    exposure curve."""
+    `gain` (H, W, 2): the factors on luma, then on chroma. `sigma` and `slope`, both (256,) for
+    evenly spaced lumas from 0 to 1: the standard deviation of the base's noise, and the slope of
+    the exposure curve."""
     grey = luma(base)
     deviation = evidence.look_up(sigma, grey)
     raised = evidence.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
@@ -138,14 +134,14 @@ def noise_need(
 
 
 def toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
-    """The source (H, W, 3) in the light of `recipe`, as far as the photo's faults justify the
-    change."""
+    """The source (H, W, 3), a base, after the change of light `recipe`, as far as the photo's
+    faults, `explanation`, justify it."""
     share = explanation.light if not recipe.change else 1.0  # that recipe holds colour only
     return toned_by(recipe, source, share) if share > 0 else source
 
 
 def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
-    """The base in the light of `recipe`. `share` in [0, 1]: how much of the change is applied."""
+    """The base after the change of light `recipe`, applied by the given `share` in [0, 1]."""
     pixels, height = np.empty_like(base), base.shape[0]
 
     def denoised(part: planes.Part, _: object) -> Image:
@@ -180,8 +176,7 @@ def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
 
 def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Image:
     """A stripe of the base without the noise that its new light would make visible. `quiet` is the
-    same stripe without any noise; it is overwritten. `rows`: first row of the stripe, height of the
-    base."""
+    same stripe without any noise. `rows`: first row of the stripe, height of the whole base."""
     gain = tone.gain_at(recipe.field, base.shape, rows)
     need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
     part = cv2.subtract(quiet, base)
@@ -202,8 +197,8 @@ ORIENTATION = 0.7  # least cosine between the normals of two edges
 
 
 def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
-    """The gradient of a picture's luma after a Gaussian blur of 1 px, per px: three planes (H, W),
-    the part along x, the part along y, and the length."""
+    """The gradient of a picture's luma (0 to 1) after a Gaussian blur of 1 px, per px: three planes
+    (H, W), the part along x, the part along y, and the length."""
     y = planes.blur(luma(image), SCALE)
     dx, dy = (
         np.asarray(cv2.Sobel(y, cv2.CV_32F, *d, ksize=3, scale=1 / 8), np.float32)
@@ -213,8 +208,8 @@ def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
 
 
 def strong_edges(image: Image) -> NDArray[np.bool_]:
-    """(H, W) True at the strongest 5 % of the gradients of luma, without those below 0.01 per
-    px."""
+    """(H, W) True at the strongest 5 % of the gradients of luma (0 to 1), without those below 0.01
+    per px."""
     length = gradient(image)[2]
     return np.asarray(length >= max(FAINT, float(np.quantile(length, 1 - STRONG))))
 
@@ -235,20 +230,23 @@ def support(restoration: Image, photo: Image) -> NDArray[np.bool_]:
 
 
 def shift(plane: NDArray[Kind], dy: int, dx: int) -> NDArray[Kind]:
-    """The plane read at positions (y + dy, x + dx); its border pixels are repeated outside."""
+    """The plane shifted up by `dy` and left by `dx` px: the value at (y, x) is that of the plane at
+    (y + dy, x + dx). Outside, the plane's border pixels are repeated."""
     ys = np.clip(np.arange(plane.shape[0]) + dy, 0, plane.shape[0] - 1)
     xs = np.clip(np.arange(plane.shape[1]) + dx, 0, plane.shape[1] - 1)
     return plane[ys[:, None], xs]
 
 
 def gradient_noise(photo: Image) -> Plane:
-    """(H, W) standard deviation that the photo's noise gives to the gradient of its luma."""
+    """(H, W) standard deviation, per px, that the photo's noise gives to the gradient of its
+    luma."""
     sigma = evidence.look_up(evidence.noise_table(photo), luma(photo))
     return np.asarray(np.maximum(0.13 * sigma, 0.33 / 255 / OUTSTANDING), np.float32)
 
 
 def unsupported_edges(restoration: Image, photo: Image) -> float:
-    """The share, in [0, 1], of the restoration's strong edges that the photo does not show."""
+    """The share, in [0, 1], of the restoration's strong edges (the strongest 5 % of gradients of
+    luma) that the photo does not show; 0 if there are none."""
     strong = strong_edges(restoration)
     if not strong.any():
         return 0.0
@@ -269,7 +267,8 @@ def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[n
 
     The share of light: how far low frequencies of the result, `pixels`, differ from the base's. The
     others follow the strength of the structure from the photo, from the photo with the prior's
-    contrast, and from the prior: `amplitudes` (h, w, 3), None if nothing came from the prior."""
+    contrast, and from the prior: `amplitudes` (h, w, 3) at half size, None if no structure is the
+    prior's."""
     own, new = (reduced(x, 512) for x in (base, pixels))
     sigma = LOW * own.shape[1]
     total = np.ones((1, 3), np.float32)

@@ -28,8 +28,8 @@ TYPICAL = 0.02  # least residual that counts as typical
 
 
 def brighten(values: Float, gain: float | NDArray[np.float64]) -> Float:
-    """sRGB values after a gain in linear light. With a gain above 1, what exceeds 0.6 in linear
-    light rolls off towards 1 instead of clipping."""
+    """sRGB values, from 0 to 1, after a gain in linear light. With a gain above 1, what exceeds 0.6
+    in linear light rolls off towards 1 instead of clipping."""
     y = gain * to_linear(values)
     over = np.maximum(y - KNEE, 0) / (1 - KNEE)
     rolled = np.where(y < KNEE, y, KNEE + (1 - KNEE) * over / (1 + over))
@@ -56,9 +56,9 @@ def slope(curve: Float, steps: int) -> Float:
 
 
 def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
-    """The gain in linear light that brings the base's brightness closest to the prior's. It
-    compares quantiles of luma, which need no alignment. `weight` (h, w): the weight of each
-    pixel."""
+    """The gain in linear light, 1/4 to 64, that brings the base's brightness closest to the
+    prior's. It compares quantiles of luma, which need no alignment. `weight` (h, w): of each pixel;
+    those of up to half the largest weight do not count."""
     visible = weight > 0.5 * weight.max()
     quantiles = np.linspace(0.02, 0.98, 49)
     base_levels = np.quantile(luma(base)[visible], quantiles).astype(np.float32)
@@ -71,7 +71,7 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
 def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
     """The gain (first row) and offset of each channel, (2, 3), that bring `exposed`, the base after
     an exposure, closest to the prior. Means and standard deviations are matched three times; each
-    time, pixels that still differ much get less `weight` (h, w)."""
+    time, pixels that still differ much get less weight. `weight` (h, w): of each pixel at first."""
     trusted, balance = weight, np.stack([np.ones(3, np.float32), np.zeros(3, np.float32)])
     for _ in range(3):
         share = (trusted / max(float(trusted.sum()), 1e-6))[..., None]
@@ -90,7 +90,7 @@ def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
 
 def even_light(picture: Image, prior: Image, weight: Plane) -> Image:
     """The picture (h, w, 3) with the gain and offset of each channel that bring its light close to
-    the prior's; then rescaled so that hardly any value is clipped."""
+    the prior's; then rescaled so that hardly any value is clipped. `weight`: of each pixel."""
     gain, offset = fit_balance(picture, prior, weight)
     moved = picture * gain + offset
     low, high = np.quantile(moved[weight > 0.5 * weight.max()], (CLIPPED, 1 - CLIPPED), axis=0)
@@ -143,7 +143,7 @@ def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
 
 
 def _mean(values: Float, weight: Plane, sigma: float) -> Float:
-    """Local means of values (h, w) or (h, w, 3), weighted, in Gaussian windows of `sigma` px."""
+    """Weighted local means of values (h, w) or (h, w, 3) in Gaussian windows of `sigma` px."""
     total = blur(weight, sigma) + np.float32(1e-6)
     if values.ndim == 2:
         return np.asarray(blur(weight * values, sigma) / total, np.float32)
@@ -165,7 +165,7 @@ Contrasts = NDArray[np.float64]  # (FINE,) standard deviation of each fine octav
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Tiles of a picture's luma, and for each tile the weights of its pixels."""
+    """Tiles (h, w) of a picture's luma, and for each tile the weights of its pixels."""
 
     tiles: list[Plane]
     weights: list[Plane]
@@ -190,7 +190,7 @@ def contrasts_of(pictures: Sequence[Image], valid: Plane) -> list[Contrasts]:
 
 def sample(picture: Image, valid: Plane) -> Tiles:
     """Luma tiles of a picture (H, W, 3); of a small one, all of it. Pixels on the margins of tiles
-    and pixels that the prior does not cover (`valid` 0) have the weight 0."""
+    and pixels that the prior does not cover (`valid` 0) have the weight 0, others 1."""
     tiles = [luma(np.clip(tile, 0, 1)) for tile in sample_tiles(picture, TILES, TILE)]
     weights = [np.asarray(tile > 0.99, np.float32) for tile in sample_tiles(valid, TILES, TILE)]
     if len(weights) > 1:
@@ -214,11 +214,9 @@ def with_prior_contrast(
     picture: Image, valid: Plane, contrasts: list[Contrasts], sharpened: Contrasts, smoothed: float
 ) -> Image:
     """The picture with its contrasts, of detail of 1 to 2, 2 to 4 and 4 to 8 px, moved to the
-    prior's.
-
-    `contrasts`: (3,) of photo and prior. In bands in which the prior has more contrast than the
-    photo, the picture gets the prior's, but at most `sharpened` (3,) times its own. In other bands
-    it is only raised, by at most the factor `smoothed`."""
+    prior's where `valid` (H, W) is 1. `contrasts`: (3,) of photo and (3,) of prior. In bands in
+    which the prior has more contrast than the photo, the picture gets the prior's, but at most
+    `sharpened` (3,) times its own. Others are only raised, by at most the factor `smoothed`."""
     (before, most), (have,) = contrasts, contrasts_of((picture,), valid)
     raised, lifted = np.minimum(most, have * sharpened), np.clip(most, have, have * smoothed)
     return with_contrasts(picture, valid, have, np.where(most > before, raised, lifted))
@@ -227,11 +225,10 @@ def with_prior_contrast(
 def on_the_dial(
     picture: Image, photo: Image, default: Image, prior: Warped, beyond: float
 ) -> Image:
-    """The fusion `picture`, its contrast only rising or only falling as the fidelity is lowered.
-
-    Above the default fidelity, an octave (pyramid level) that the prior sharpens gets at most the
-    contrast in `default`, the fusion at that fidelity. Below it, contrasts lie between those of
-    `default` (`beyond` 0) and the prior's (`beyond` 1)."""
+    """The fusion `picture`, its contrasts (of detail of 1 to 2, 2 to 4 and 4 to 8 px) only rising
+    or only falling as the fidelity is lowered. `default`: the fusion at the default fidelity. Above
+    it, a band that the prior sharpens gets at most its contrast in `default`. Below it, contrasts
+    lie between those of `default` (`beyond` 0) and the prior's (`beyond` 1)."""
     before, have, first = contrasts_of((photo, picture, default), prior.valid)
     last = sample_over(default, prior.pixels, prior.valid).contrasts
     above = np.where(last > before, np.minimum(have, first), have)
@@ -241,7 +238,7 @@ def on_the_dial(
 
 def with_contrasts(picture: Image, valid: Plane, have: Contrasts, target: Contrasts) -> Image:
     """The picture with the contrasts of its detail of 1 to 2, 2 to 4 and 4 to 8 px changed from
-    `have` (3,) to `target` (3,), where the prior is valid."""
+    `have` (3,) to `target` (3,), where `valid` (H, W), the prior's area, is 1."""
     changed = with_gains(picture, _gains(have, target), valid)
     if changed is picture:
         return picture

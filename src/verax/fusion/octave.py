@@ -32,9 +32,9 @@ TURNED = (0.3, 0.75)  # correlation: structure is not turned; is turned as far a
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings for one octave (pyramid level): its number `index`, 0 for the finest; its
-    statistics, `octave`; the faults of the photo that justify changes, `explanation`; and the
-    thresholds of the fidelity, `dial`."""
+    """The settings for one octave (pyramid level): its number `index`, 0 for the finest; the
+    statistics of photo and prior in it, `octave`; the faults of the photo that justify changes,
+    `explanation`; the fidelity as thresholds, which limit what is taken from the prior, `dial`."""
 
     index: int
     octave: Octave
@@ -48,8 +48,8 @@ class Rules:
 
     @property
     def angle(self) -> float:
-        """The largest angle (rad) by which the photo's structure is turned towards the prior's,
-        smaller if only the light is wrong. The cosine of an angle is a correlation."""
+        """The largest angle (rad) by which the photo's structure, as a vector in a small window, is
+        turned towards the prior's; smaller if only the light is wrong."""
         explanation = self.explanation
         blur = max(explanation.blur[self.index], LIT * explanation.sharpness[self.index])
         return self.dial.angle * blur
@@ -61,14 +61,14 @@ class Surroundings:
     resolution; all but `gain` and `contrast` are in [0, 1].
 
     Attributes:
-        gain: mean factor on contrast nearby in the coarser octave, where both show the same.
+        gain: factor on the photo's contrast nearby in the next coarser octave, where both show the
+            same.
         agreed: how far photo and prior agreed in the coarser octaves.
         front: where something in front of the scene was removed.
         valid: where the prior covers the photo.
-        contrast: factor on the prior's contrast.
+        contrast: factor on the prior's contrast, between what matches it to the photo's and 1.
         spared: faces, where only structure that photo and prior both show may be taken.
-        supplied: share of the photo that deblurring took from the prior already.
-    """
+        supplied: share of the photo that deblurring took from the prior already."""
 
     gain: Plane
     agreed: Plane
@@ -103,8 +103,7 @@ def join_octave(
         room: three buffers (H, W, 3): this octave of the photo in the light of the result, this
             octave of the prior, and a spare one. All are overwritten, the first with the result.
         around: what is known of each place, at half the octave's resolution.
-        rules: the settings for this octave.
-    """
+        rules: the settings for this octave."""
     toned, other, spare = room
     grey, lit = luma(other), luma(toned)
     evidence = weigh(own, grey, rules.octave.noise, around.contrast)
@@ -144,19 +143,19 @@ def _mixed(
     amount: Plane,
     missing: Plane,
 ) -> Float:
-    """The joined octave (H, W, 3). Planes other than `bands` have half its resolution.
+    """The joined octave (H, W, 3). Planes other than `bands` are (h, w), at half its resolution.
 
     Args:
-        bands: the photo's octave in the new light, its luma, the prior's octave, its luma, and a
-            buffer. The result is a weighted sum of the first four and overwrites the first.
+        bands: the photo's octave in the new light (H, W, 3), its luma (H, W), the prior's octave,
+            its luma, and a buffer (H, W, 3). The result is a weighted sum of the first four and
+            overwrites the first.
         around: what is known of each place.
         relit: factor on the photo's structure.
         turned: how far structure is turned towards the prior's.
         longer: factor on both octaves that makes up for contrast lost by turning.
         colour: how far colour is turned like the luma, in [0, 1].
         amount: share of the prior's octave that is taken as it is, in [0, 1].
-        missing: how far the photo's colour is replaced by the prior's, in [0, 1].
-    """
+        missing: how far the photo's colour is replaced by the prior's, in [0, 1]."""
     toned, lit, other, grey, spare = bands
     rest = (1 - amount) * longer
     share = turned.share * colour
@@ -185,7 +184,7 @@ def _gains(
 ) -> tuple[Plane, Plane]:
     """Two planes (h, w): the factor that brings the contrast of the photo in its new light to the
     prior's, as far as `sharpness` in [0, 1] says; and its average nearby, over structure in both
-    pictures. `energy`: local mean square of the photo's structure in its new light."""
+    pictures. `energy` (h, w): local mean square of the photo's structure in its new light."""
     local = np.sqrt(evidence.prior / np.maximum(energy, 1e-8))
     local = np.clip(local, *GAINS) ** np.float32(sharpness)
     weight = evidence.confirmed * np.minimum(evidence.photo, 1e-2)
@@ -199,22 +198,21 @@ def _gains(
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """How far structure is turned towards the prior's, at each place. `share`: weight of the
-    prior's octave against the photo's, in [0, 1]. `scale`: factor, at most 1, on the prior's octave
-    that lowers its amplitude to the photo's."""
+    """How far structure is turned towards the prior's, at each place: planes (h, w). `share`:
+    weight of the prior's octave against the photo's, in [0, 1]. `scale`: factor, at most 1, on the
+    prior's octave that lowers its amplitude to the photo's."""
 
     share: Plane
     scale: Plane
 
 
 def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
-    """How far structure is turned towards the prior's, and the gain (h, w) that restores its
-    contrast.
-
-    In a window, the structures of photo and prior are vectors; the cosine of the angle between them
-    is their correlation. The mean of two vectors of equal length has the angle a to the photo's if
-    the prior's has the weight sin(a) / (sin(a) + sin(angle - a)). It is shorter than both, so a
-    gain makes up for it. `energy`: local mean square of the photo's structure in its new light."""
+    """How far structure is turned towards the prior's, and the factor (h, w) that restores its
+    contrast. In a window, the structures of photo and prior are vectors; the cosine of the angle
+    between them is their correlation. The mean of two vectors of equal length has the angle a to
+    the photo's if the prior's has the weight sin(a) / (sin(a) + sin(angle - a)). It is shorter than
+    both, so a factor makes up for it. `gain` (h, w): factor on the photo's contrast. `energy` (h,
+    w): local mean square of the photo's structure in its new light."""
     angle = np.arccos(evidence.correlation)
     most = np.minimum(rules.angle, angle)
     share = np.sin(most) / np.maximum(np.sin(most) + np.sin(angle - most), 1e-6)
@@ -234,17 +232,18 @@ def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tup
 
 
 def _chosen(correlation: Plane, beyond: float) -> Plane:
-    """Where the prior's structure replaces the photo's, in [0, 1], at a fidelity below the default.
-    As `beyond` rises from 0 to 1, first structures that agree are replaced, last those that
-    contradict each other. A mean of both would show each contour twice."""
+    """How far the prior's structure replaces the photo's, (h, w) in [0, 1], at a fidelity below the
+    default. As `beyond` rises from 0 to 1, first structures that agree (`correlation` 1) are
+    replaced, last those that contradict (-1). A mean of both would show contours twice."""
     least = CHOICE[0] + (CHOICE[1] - CHOICE[0]) * beyond
     return rise(correlation, least, least + CHOSEN)
 
 
 def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: Rules) -> Plane:
     """How much of the prior's octave is taken as plausible detail, (h, w) in [0, 1]. The photo must
-    show nothing there, or too little to be amplified; both must agree in coarser octaves; and what
-    the prior shows must be too weak to be visible through the photo's noise or blur."""
+    show nothing there, or too little to be amplified; both must agree in coarser octaves
+    (`around`); and what the prior shows must be too weak to be visible through the photo's noise or
+    blur. `energy` (h, w): local mean square of the photo's structure in its new light."""
     expected = evidence.prior / max(rules.octave.gain, 1.0) ** 2
     noise, beyond = rules.octave.noise, rules.dial.beyond
     visibility = rise(expected / (4 * noise), 0.5, 3.0)
@@ -260,11 +259,12 @@ def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: R
 def _chroma_agreement(
     toned: Float, theirs: Float, gain: Plane, contrast: Plane, evidence: Evidence
 ) -> tuple[Plane, Plane]:
-    """The energy (mean square) of the difference in colour between photo and prior, (h, w), and how
-    far their colours agree, in [0, 1]. Two things may have the same luma, but another colour.
+    """Two planes (h, w) at half size: the energy (mean square) of the difference in colour between
+    photo and prior, and how far their colours agree, in [0, 1]. The same luma may come with another
+    colour.
 
     `toned`, `theirs`: the octave (H, W, 3) of the photo in its new light and of the prior, of which
-    every second row and column is used. `gain`, `contrast`: the factors on them."""
+    every second row and column is used. `gain`, `contrast` (h, w): the factors on them."""
     own, its = (cv2.transform(every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
         windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
@@ -277,9 +277,9 @@ def _chroma_agreement(
 def _lost_colour(
     off: Plane, energy: Plane, gain: Plane, evidence: Evidence, rules: Rules
 ) -> Plane | np.float32:
-    """How far the photo's colour was lost to JPEG compression, in [0, 1]: as far as JPEG's error of
-    colours, amplified by brightening, explains the difference in colour to the prior. `off`: energy
-    (mean square) of that difference. `energy`: of the photo's structure in its new light."""
+    """How far the photo's colour was lost to JPEG compression, (h, w) in [0, 1]: as far as JPEG's
+    error of colours, raised by brightening and `gain`, explains the difference in colour to the
+    prior. `off`: its energy (mean square). `energy`: of the photo's structure in its new light."""
     error = rules.explanation.compression
     if error == 0:
         return np.float32(0)
@@ -289,8 +289,8 @@ def _lost_colour(
 
 def _amplitudes(evidence: Evidence, amount: Plane, gain: Plane, turned: Plane) -> Float:
     """Strength of the structure at each place, (h, w, 3): of what is the photo's, the photo's with
-    the prior's contrast, and the prior's. `amount`: share taken from the prior. `turned`: how far
-    structure was turned towards the prior's, in [0, 1]."""
+    the prior's contrast, and the prior's. `amount`: share taken from the prior, in [0, 1]. `gain`:
+    factor on the photo's contrast. `turned`: how far turned towards the prior's, in [0, 1]."""
     amplitude = np.sqrt(evidence.prior) + 0.5 * np.sqrt(evidence.photo)
     moved = np.minimum(1, np.abs(np.log(gain)) / np.float32(np.log(1.3)))
     confirmed = (1 - amount) * evidence.confirmed * np.maximum(moved, turned)

@@ -34,7 +34,7 @@ MARGIN = 32  # px around a tile that its windows read; both are multiples of 4
 
 
 def shrink(x: Float, size: tuple[int, int]) -> Float:
-    """The array reduced to (width, height) by area averaging."""
+    """The picture or plane x reduced to `size`, (width, height), by area averaging."""
     return np.asarray(cv2.resize(x, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
@@ -44,8 +44,8 @@ def cells(plane: Plane) -> tuple[int, int]:
 
 
 def blur(x: Float, sigma: float) -> Float:
-    """Gaussian blur with reflected borders, `sigma` in px; a wide one is computed on a reduced
-    copy."""
+    """Gaussian blur, with reflected borders, of a picture or plane x; `sigma` in px. A wide blur is
+    computed on a reduced copy."""
     step = int(sigma / 3)
     if step < 2 or min(x.shape[:2]) < 4 * step:
         y = cv2.GaussianBlur(x, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
@@ -60,8 +60,9 @@ def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
     """Local means of `values` (h, w, channels) over pixels of similar luma, as a bilateral grid, an
     array (levels of luma, rows, columns, channels) with a cell for every 4 px.
 
-    `guide` (h, w): the luma of each pixel. `weight` (h, w): its weight; where there is little of
-    it, the means tend to 0. `sigma`: of the Gaussian windows, in px."""
+    `guide` (h, w): the luma of each pixel, in [0, 1]. `weight` (h, w): the weight of each pixel;
+    where there is little of it, the means tend to 0. `sigma`: of the Gaussian windows, in px of (h,
+    w)."""
     position = guide * (LEVELS - 1)
     sums = []
     for level in range(LEVELS):
@@ -74,11 +75,11 @@ def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
 
 
 def look_up(grid: Float, guide: Plane, rows: Rows | None = None) -> Float:
-    """The values of a bilateral grid (levels of luma, rows, columns, channels) at every pixel,
-    (H, W, channels), by trilinear interpolation.
+    """The values of a bilateral grid (levels of luma, rows, columns, channels) at every pixel, (H,
+    W, channels), by trilinear interpolation over x, y and luma.
 
     `guide` (H, W): luma in [0, 1] of a picture. If it is a stripe of one, `rows` holds the stripe's
-    first row and the height of the whole picture."""
+    first row and the height of the whole picture; None: it is the whole picture."""
     levels, gh, gw, _ = grid.shape
     x, y = places((gw, gh), guide.shape, rows)
     position = np.clip(guide, 0, 1) * (levels - 1)
@@ -94,18 +95,18 @@ def look_up(grid: Float, guide: Plane, rows: Rows | None = None) -> Float:
 
 
 def look_up_plane(plane: Float, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
-    """The values of a coarse plane at every pixel of a picture (H, W, ...) of this shape, by
-    bilinear interpolation. If that is a stripe of a picture, `rows` holds the stripe's first row
-    and the height of the whole picture."""
+    """The values of a coarse plane (rows, columns, ...) at every pixel of a picture of this `shape`
+    (H, W, ...), by bilinear interpolation. If that is a stripe of a picture, `rows` holds the
+    stripe's first row and the height of the whole picture; None: it is the whole picture."""
     x, y = places((plane.shape[1], plane.shape[0]), shape, rows)
     map_x, map_y = np.meshgrid(x, y)
     return np.asarray(cv2.remap(plane, map_x, map_y, cv2.INTER_LINEAR), np.float32)
 
 
 def places(size: tuple[int, int], shape: tuple[int, ...], rows: Rows | None) -> tuple[Float, Float]:
-    """The x of each column and the y of each row of a picture of this shape, as positions on a
-    coarse plane of `size` (width, height). If the picture is a stripe of another, `rows` holds the
-    stripe's first row and the height of the whole picture."""
+    """The x of each column, (W,), and the y of each row, (H,), of a picture of this `shape` (H, W,
+    ...), as positions on a coarse plane of `size` (width, height) that covers it. If the picture is
+    a stripe, `rows` holds the stripe's first row and the height of the whole picture; else None."""
     first, height = rows or (0, shape[0])
     x = (np.arange(shape[1], dtype=np.float32) + 0.5) * (size[0] / shape[1]) - 0.5
     y = (np.arange(first, first + shape[0], dtype=np.float32) + 0.5) * (size[1] / height) - 0.5
@@ -124,7 +125,8 @@ def count(shape: tuple[int, ...]) -> int:
 
 
 def gaussians(picture: Float, octaves: int) -> list[Float]:
-    """A Gaussian pyramid: the picture and `octaves` copies, each half the size of the last."""
+    """A Gaussian pyramid: a list of the picture and `octaves` copies, each half the size of the
+    last."""
     copies = [picture]
     for _ in range(octaves):
         copies.append(np.asarray(cv2.pyrDown(copies[-1]), np.float32))
@@ -132,8 +134,8 @@ def gaussians(picture: Float, octaves: int) -> list[Float]:
 
 
 def enlarge(coarse: Float, shape: tuple[int, ...], room: Float | None = None) -> Float:
-    """A level of a Gaussian pyramid, enlarged to the `shape` (H, W, ...) of the next finer one;
-    written into `room` if given."""
+    """A level of a Gaussian pyramid, `coarse`, enlarged to the `shape` (H, W, ...) of the next
+    finer one; written into the buffer `room` if given."""
     fine = cv2.pyrUp(coarse, room, dstsize=(shape[1], shape[0]))
     return np.asarray(fine, np.float32)
 
@@ -159,9 +161,10 @@ def every_second(band: Float) -> Float:
 
 
 def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
-    """A stripe of a picture, enlarged from planes (h, w, ...) of half its size. `shape`: of the
-    stripe. `rows`: its first row, and the height of the whole picture. Interpolation reads rows
-    outside the stripe, so that stripes join without a seam."""
+    """A stripe of a picture, (H, W, ...), enlarged from planes of half the size of the whole
+    picture, `halves` (h, w, ...). `shape`: of the stripe. `rows`: its first row, and the height of
+    the whole picture. Interpolation reads rows outside the stripe, so that stripes join without a
+    seam."""
     first, last = rows[0] // 2, -(-(rows[0] + shape[0]) // 2)
     top, bottom = max(0, first - 1), min(halves.shape[0], last + 1)
     size = (shape[1], 2 * (bottom - top))
@@ -202,13 +205,13 @@ def by_tiles(
     """Compute a picture (H, W, ...) tile by tile, two at a time.
 
     Args:
-        work: computes a tile from its rows and columns and from the buffers.
+        work: computes a tile from its (rows, columns), as slices of the picture, and from `rooms`
+            buffers.
         shape: of the picture.
         into: where the results are written. It may be the picture that `work` reads, up to 32 px
             around its tile: a row of tiles is written only after the next one was computed.
-        rooms: number of buffers that `work` gets, each as large as a tile with its margins. They
-            are reused: to allocate new ones would take as long as the work.
-    """
+        rooms: number of flat buffers that `work` gets, each as large as a tile with its margins.
+            They are reused: to allocate new ones would take as long as the work."""
     rows, columns = (
         [slice(x, min(x + TILE, side)) for x in range(0, side, TILE)] for side in shape[:2]
     )
@@ -239,7 +242,8 @@ def by_tiles(
 
 
 def around(part: Part, shape: tuple[int, ...]) -> Part:
-    """The slices of a tile with a margin of 32 px around it, inside a picture (H, W, ...)."""
+    """The (rows, columns) of a tile and of a margin of 32 px, cut off at the borders of a picture
+    of this `shape` (H, W, ...)."""
     rows, columns = (
         slice(max(0, x.start - MARGIN), min(side, x.stop + MARGIN))
         for x, side in zip(part, shape[:2], strict=True)
@@ -248,7 +252,7 @@ def around(part: Part, shape: tuple[int, ...]) -> Part:
 
 
 def within(part: Part, wider: Part) -> Part:
-    """The slices of a tile relative to the larger tile around it, `wider`."""
+    """The (rows, columns) of a tile, counted from the corner of the larger tile that holds it."""
     rows, columns = (
         slice(x.start - y.start, x.stop - y.start) for x, y in zip(part, wider, strict=True)
     )

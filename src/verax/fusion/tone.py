@@ -50,14 +50,13 @@ HINT = 0.25  # share of the prior's coarse chroma that is taken if the scene's s
 @dataclass(frozen=True, slots=True)
 class ToneField:
     """A change of the base's light: an exposure, then local corrections on a grid with a cell for
-    every 4 px of the small pictures to which it was fitted.
+    every 4 px of the small pictures (at most 256 px a side) to which it was fitted.
 
     Attributes:
         curve: (16385,) the exposure: its results for evenly spaced sRGB values from 0 to 1.
-        balance: (2, 3) gain and offset of each channel after the exposure.
-        gain: (rows, columns, 2) local gain of luma and of chroma.
-        offset: (levels of luma, rows, columns, 3) local offset of red, green and blue.
-    """
+        balance: (2, 3) gain (first row) and offset of each channel after the exposure.
+        gain: (rows, columns, 2) local gain of luma, then of chroma.
+        offset: (levels of luma, rows, columns, 3) local offset of red, green and blue."""
 
     curve: Float
     balance: Float
@@ -72,7 +71,7 @@ class ToneField:
 
 
 def energy(difference: Image) -> Plane:
-    """(H, W) mean square over the channels."""
+    """(H, W) mean square over the channels of a difference of two pictures, (H, W, 3)."""
     third = np.full((1, 3), 1 / 3, np.float32)
     return np.asarray(cv2.transform(difference * difference, third), np.float32)
 
@@ -88,8 +87,7 @@ def fit(
         weight: (h, w) in [0, 1], weight of each pixel of the prior.
         exposure: gain in linear light.
         reach: least share, in [0, 1], by which the low-frequency difference of both is reduced.
-        local: if False, corrections are fitted only in windows of a quarter of the picture.
-    """
+        local: if False, corrections are fitted only in windows of a quarter of the picture."""
     curve = exposure_curve(exposure)
     exposed = expose(base, curve)
     balance = fit_balance(exposed, prior, weight)
@@ -112,7 +110,7 @@ def fit(
 def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
     """The change of light for a prior that shows another state of the scene, such as night: a
     quarter of the difference in chroma, in windows of a quarter of the picture. Luma does not
-    change."""
+    change. `weight` (h, w): of each pixel of the prior."""
     offset = fit_coarse(base, prior, weight).offset
     offset = offset - (offset @ LUMA)[..., None]
     gain = np.ones((*offset.shape[1:3], 2), np.float32)
@@ -121,7 +119,7 @@ def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
 
 def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
     """The coarse correction: colour offsets from the exposed base to the prior, in windows of a
-    quarter of the picture."""
+    quarter of the picture; its gains are 1. `weight` (h, w): of each pixel of the prior."""
     sigma = COARSE * max(weight.shape)
     offset = planes.means(luma(exposed), prior - exposed, weight, sigma)
     gain = np.ones((*offset.shape[1:3], 2), np.float32)
@@ -130,9 +128,8 @@ def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
 
 def fit_fine(exposed: Image, prior: Image, weight: Plane, coarse: ToneField) -> ToneField:
     """The fine correction: gains and offsets in small windows; where the structures of base and
-    prior disagree, those of the coarse one.
-
-    The fit is done twice: places with a large residual get less weight the second time."""
+    prior disagree, those of the `coarse` one. The fit is done twice: places with a large residual
+    get less weight the second time. `weight` (h, w): of each pixel of the prior."""
     agreement = structure_agreement(exposed, prior, max(weight.shape))
     once = fit_windows(exposed, prior, weight, coarse, agreement)
     missed = blur(energy(apply(once, exposed) - prior), 2.0)
@@ -142,8 +139,9 @@ def fit_fine(exposed: Image, prior: Image, weight: Plane, coarse: ToneField) -> 
 def fit_windows(
     exposed: Image, prior: Image, weight: Plane, coarse: ToneField, agreement: Plane
 ) -> ToneField:
-    """One fit of gains and offsets in small windows. The lower the `agreement` of structure, (h, w)
-    in [0, 1], the closer they stay to the coarse correction."""
+    """One fit of gains and offsets in small windows, from exposed base to prior. The lower the
+    `agreement` of their structure, (h, w) in [0, 1], the closer they stay to the `coarse`
+    correction."""
     size, guide = max(weight.shape), luma(exposed)
     gain = 1 + agreement[..., None] * (fit_gain(exposed, prior, weight, size) - 1)
     mean = blur(exposed, GAIN * size)
@@ -161,7 +159,7 @@ def fit_windows(
 
 def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> ToneField:
     """The correction `fine` plus the low-frequency difference from the prior that it left, even
-    where structures disagree."""
+    where structures disagree. `weight` (h, w): of each pixel of the prior."""
     sigma = LOW * max(weight.shape)
     left = blur(weight[..., None] * (prior - apply(fine, exposed)), sigma)
     left = left / (blur(weight, sigma) + planes.EVIDENCE)[..., None]
@@ -169,7 +167,7 @@ def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> T
 
 
 def stretch(image: Image, grey: Plane, gain: Float) -> Image:
-    """The picture with luma and chroma multiplied by `gain` (H, W, 2); `grey` is its luma."""
+    """The picture with its luma, `grey`, times `gain[..., 0]`, its chroma times `gain[..., 1]`."""
     own = cv2.extractChannel(gain, 1)
     more = cv2.multiply(cv2.extractChannel(gain, 0) - own, grey)
     moved = cv2.multiply(image, cv2.merge([own] * 3))
@@ -177,8 +175,8 @@ def stretch(image: Image, grey: Plane, gain: Float) -> Image:
 
 
 def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
-    """Local correlation of the fine structure of two pictures, (h, w) in [0, 1]; 1 where both are
-    flat. `size`: their long side in px, which sets the size of the windows."""
+    """Local correlation of the fine structure of exposed base and prior, (h, w) in [0, 1]; 1 where
+    both are flat. `size`: their long side in px, which sets the size of the windows."""
     one, two = (
         blur(y, PRECISE * size) - blur(y, GAIN * size) for y in (luma(exposed), luma(prior))
     )
@@ -189,8 +187,9 @@ def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
 
 
 def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Float:
-    """The prior's local standard deviation divided by the exposed base's, for luma and for chroma:
-    (h, w, 2). `size`: their long side in px, which sets the size of the windows."""
+    """The prior's local standard deviation divided by the exposed base's: (h, w, 2), of luma, then
+    of chroma. `weight` (h, w): of each pixel. `size`: long side in px, which sets the size of the
+    windows."""
     deviations = []
     for picture in (exposed, prior):
         smooth = blur(picture, PRECISE * size)
@@ -207,8 +206,8 @@ def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Float:
 def shares(
     base: Image, exposed: Image, prior: Image, weight: Plane, steps: list[ToneField], reach: float
 ) -> list[Plane]:
-    """How far the correction of each step is applied at each place: a plane (h, w) in [0, 1] for
-    each.
+    """How far the correction of each step is applied at each place: for each a plane (h, w) in [0,
+    1].
 
     `steps`: the coarse correction, the fine one, and the fine one plus the difference that it left.
     The planes of the first two start as the certainty that damage is mended, the third as 0. Each
@@ -241,11 +240,10 @@ def shares(
 
 def reason(correction: Image, gain: Float) -> Plane:
     """The certainty, (h, w) in [0, 1], that a correction mends damage and is not the generator's
-    style.
-
-    Style changes tone a little everywhere. Damage changes it strongly, or reduces contrast, as haze
-    does. The certainty rises with the local rms of the `correction` (0.5 at 0.1) and with the
-    `gain` (h, w, 2) of luma (0.5 at 1.5)."""
+    style. Style changes tone a little everywhere. Damage changes it strongly, or reduces contrast,
+    as haze does. The certainty rises with the local rms of the change of pixels, `correction` (h,
+    w, 3), to 0.5 at 0.1, and with the gain of luma, `gain[..., 0]`, to 0.5 at 1.5. Either will
+    do."""
     sigma = FINE[0] * max(gain.shape)
     far = blur(energy(correction), sigma) / STYLE**2
     flat = (blur(np.log(np.maximum(gain[..., 0], 1)), sigma) / np.log(CONTRAST)) ** 2
@@ -255,10 +253,9 @@ def reason(correction: Image, gain: Float) -> Plane:
 def apply(
     field: ToneField, exposed: Image, *, rows: Rows | None = None, offsets: Float | None = None
 ) -> Image:
-    """The exposed base with the local corrections applied, not clipped.
-
-    If `exposed` is a stripe of a picture, `rows` holds its first row and the height of the picture.
-    `offsets`: the colour offsets at half the resolution; if None, they are computed at full
+    """The exposed base with the local corrections applied, not clipped. If `exposed` is a stripe of
+    a picture, `rows` holds its first row and the height of the picture; None: it is all of it.
+    `offsets`: the colour offsets (h, w, 3) at half the resolution; if None, computed at full
     size."""
     grey = luma(exposed)
     moved = stretch(exposed, grey, gain_at(field, exposed.shape, rows))
@@ -284,17 +281,18 @@ def offset_at_half(field: ToneField, exposed: Image, rows: Rows) -> Float:
 
 
 def gain_at(field: ToneField, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
-    """The local gains of luma and chroma, (H, W, 2), for a picture of this shape. If it is a
-    stripe, `rows` holds its first row and the height of the picture."""
+    """The local gains of luma, then of chroma, (H, W, 2), for a picture of this shape. If it is a
+    stripe, `rows` holds its first row and the height of the picture; else None."""
     return planes.look_up_plane(field.gain, shape, rows)
 
 
 def restored(field: ToneField, base: Image) -> Image:
-    """The base after the whole change of light, clipped to [0, 1]."""
+    """The base after the whole change of light, exposure included, clipped to [0, 1]."""
     return np.clip(apply(field, field.expose(base)), 0, 1)
 
 
 def damp(field: ToneField, share: Plane) -> ToneField:
-    """The same exposure, with the local corrections multiplied by a share, (h, w) in [0, 1]."""
+    """The same exposure, with the local corrections multiplied by `share`, (h, w) in [0, 1], on the
+    grid of the small pictures to which they were fitted."""
     small = planes.shrink(share, planes.cells(share))[..., None]
     return replace(field, gain=1 + small * (field.gain - 1), offset=small * field.offset)

@@ -82,8 +82,8 @@ def dcp(photo: Image) -> Image:
 
 
 def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
-    """What the dark channel prior estimates of haze: the airlight (3,) and the transmission (H, W),
-    at least 0.1."""
+    """What the dark channel prior estimates of haze: the airlight (3,), red, green and blue in [0,
+    1], and the transmission (H, W), from 0.1 (dense haze) to about 1 (none)."""
     scale = max(photo.shape[:2]) / 600
     patch = max(3, round(15 * scale))
     dark = dark_channel(photo, patch)
@@ -98,10 +98,10 @@ def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
 def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE) -> Float:
     """The tone network's colour transform, averaged with the one that the dark channel prior gives.
 
-    A transform (6, h, w) holds the log of a gain, and an offset, for each channel. `small` is the
-    thumbnail of the photo, `share` the weight of the dark channel prior. If haze is uncertain, the
-    network removes too little and the dark channel prior too much, so that their errors cancel. If
-    haze is certain, the network alone is better."""
+    A transform (6, h, w) holds the log of a gain for each channel, then an offset for each. `small`
+    is the thumbnail (H, W, 3) of the photo, `share`, in [0, 1], the weight of the dark channel
+    prior. If haze is uncertain, the network removes too little and the dark channel prior too much,
+    so that their errors cancel. If haze is certain, the network alone is better."""
     airlight, transmission = dark_channel_veil(small)
     gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     mixed = np.empty_like(transform)
@@ -112,10 +112,10 @@ def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE
 
 
 def with_grey_world(transform: Float, small: Image) -> Float:
-    """The tone network's colour transform, averaged with the one that makes the mean of the
-    thumbnail `small` greyer, which restores red (grey-world assumption: Buchsbaum, "A spatial
-    processor model for object colour perception", 1980). A transform (6, h, w) holds the log of a
-    gain, and an offset, for each channel."""
+    """The tone network's colour transform, averaged (half and half) with the one that makes the
+    mean of the photo's thumbnail `small` greyer, which restores red (grey-world assumption:
+    Buchsbaum, "A spatial processor model for object colour perception", 1980). A transform (6, h,
+    w) holds the log of a gain for each channel, then an offset for each."""
     mean = np.maximum(small.mean((0, 1)), 0.02)
     gain = np.minimum((mean.mean() / mean) ** GREYNESS, 2.5).astype(np.float32)[:, None, None]
     mixed = 0.5 * transform
@@ -124,9 +124,9 @@ def with_grey_world(transform: Float, small: Image) -> Float:
 
 
 def up_to_grey(transform: Float, small: Image) -> Float:
-    """The colour transform (6, h, w) limited so that no bluish or grey place of the thumbnail
-    `small` turns reddish: such a place is blue itself, not lit by blue light. A transform holds the
-    log of a gain, and an offset, for each channel."""
+    """The colour transform (6, h, w) limited so that no bluish or grey place of the photo's
+    thumbnail `small` turns reddish: such a place is blue itself, not lit by blue light. A transform
+    holds the log of a gain for each channel, then an offset for each."""
     before = cv2.resize(small, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     after = np.moveaxis(before, 2, 0) * np.exp(transform[:3]) + transform[3:]
     most = np.maximum(after[1:].max(0), before[..., 0])
@@ -139,15 +139,15 @@ def up_to_grey(transform: Float, small: Image) -> Float:
 
 
 def dark_channel(picture: Image, patch: int) -> Plane:
-    """The dark channel (H, W): the minimum over the channels and over a square of `patch` px a
-    side."""
+    """The dark channel (H, W) of a picture (H, W, 3): the minimum over the channels and over a
+    square of `patch` px a side around each pixel."""
     return np.asarray(cv2.erode(picture.min(2), np.ones((patch, patch), np.uint8)), np.float32)
 
 
 def least_value(photo: Image) -> float:
-    """The least value of any channel in a photo, without the darkest pixel in 100,000. Haze, which
-    adds light everywhere, raises it above 0. In a large photo about a million pixels are looked
-    at."""
+    """The least value, in [0, 1], of any channel in a photo, without the darkest pixel in 100,000.
+    Haze, which adds light everywhere, raises it above 0. A large photo is sampled at about a
+    million pixels."""
     step = max(1, round((photo.shape[0] * photo.shape[1] / 1e6) ** 0.5))
     lowest = photo[::step, ::step].min(2).ravel()
     rank = lowest.size // 100_000
@@ -157,8 +157,9 @@ def least_value(photo: Image) -> float:
 def nowhere_black(photo: Image, small: Image, severity: float) -> float:
     """The certainty, in [0, 1], of thin haze in a room: white is white, but nothing is black.
 
-    `small` is the thumbnail of the photo, `severity` that of haze by the tone network, in [0, 1].
-    Without those with JPEG blocks, four of 1,508 clean photos are taken for hazy (docs/log.md)."""
+    `small` is the thumbnail of the photo; `severity`, in [0, 1], that of haze by the tone network.
+    Used only for photos without JPEG blocks, it takes four of 1,508 clean photos for hazy
+    (docs/log.md)."""
     certainty = ramp(severity, *SLIGHT)
     if certainty == 0:
         return 0.0
@@ -199,11 +200,10 @@ def nlm(photo: Image) -> Image:
 def guided_derain(photo: Image) -> Image:
     """The photo without rain streaks, which are detected by their shape; then a guided filter.
 
-    Streaks are bright, colourless, thin and long. A horizontal opening of the darkest channel
-    removes what is thin. Of that, openings along five near-vertical lines keep what is long. The
-    guided filter follows Xu et al., "Removing rain and snow in a single image using
-    guided filter" (2012). Horizontal and dense streaks stay.
-    """
+    Streaks are bright, colourless, thin and long. The darkest channel is opened along horizontal
+    lines; what this removes is thin. Of that, openings along five near-vertical lines keep what is
+    long; it is subtracted. The guided filter follows Xu et al., "Removing rain and snow in a single
+    image using guided filter" (2012). Horizontal and dense streaks stay."""
     width = max(9, 2 * round(max(photo.shape[:2]) / 130) + 1)
     dark = photo.min(2)
     thin = dark - cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, width), np.uint8))
@@ -217,7 +217,8 @@ def guided_derain(photo: Image) -> Image:
 
 
 def line(length: int, degrees: float) -> NDArray[np.uint8]:
-    """A structuring element (length, length): a line through its centre, upright at 90 degrees."""
+    """A structuring element (length, length), 1 on a line through its centre, else 0. The line is
+    horizontal at 0 degrees and upright at 90; degrees count clockwise."""
     centre = length // 2
     dx = round(centre * np.cos(np.deg2rad(degrees)))
     dy = round(centre * np.sin(np.deg2rad(degrees)))

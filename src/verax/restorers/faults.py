@@ -108,8 +108,7 @@ class Faults:
         entries: one Fault for each kind, present or not; first the kinds that hide the scene most.
         measures: measurements of noise, blur, JPEG blocks and colour.
         transform: the tone network's colour transform (6, h, w): log of three gains, three offsets.
-        named: the kind that the user named, "" if none.
-    """
+        named: the kind that the user named, "" if none."""
 
     entries: tuple[Fault, ...]
     measures: Measures
@@ -182,10 +181,10 @@ def diagnose(photo: Image) -> Faults:
 def clues(
     photo: Image, small: Image, answers: runtime.Floats, measures: Measures
 ) -> dict[str, runtime.Floats]:
-    """The inputs of the classifier of faults, name -> array. "facts" (1, n): the texture of five
-    parts of the photo and of `small`, its thumbnail; `answers`, which are the tone network's
-    features and severities; and `measures`. "parts" (5, 3, h, w): the five parts. "whole" (1, 3, h,
-    w): the thumbnail at half its size."""
+    """The inputs of the classifier of faults, name -> array. "facts" (1, n): statistics of the
+    texture of five parts of the photo and of `small`, its thumbnail; `answers` (m,), which are the
+    tone network's features and severities; and `measures`. "parts" (5, 3, h, w): the five parts.
+    "whole" (1, 3, h, w): the thumbnail at half its size."""
     size = [max(side // 2, NARROW) for side in small.shape[1::-1]]
     far = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
     parts = [runtime.part_at(photo, CLOSE, place) for place in NEAR]
@@ -199,15 +198,16 @@ def clues(
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
-    """The task (prompt catalog) for the certain fault that hides the scene most, or "restore"."""
+    """The task (prompt catalog) for the certain fault that hides the scene most, or "restore" if
+    there is none. `faults`: what `diagnose` found; None: it is called."""
     suffers = faults or diagnose(photo)
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
 
 def _haze(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
-    """The certainty of haze, which lifts the darkest places of the thumbnail `small` and hides
-    structure. `transform`, `severity`: from the tone network. `limits`: the log-odds at which thin
-    haze has the certainty 0 and 1."""
+    """The certainty, in [0, 1], of haze, which lifts the darkest places of the thumbnail `small`
+    and hides structure. `transform` (colours, (6, h, w)), `severity` (of haze): from the tone
+    network. `limits`: log-odds, by a regression, at which thin haze has the certainty 0 and 1."""
     if severity < FAINTEST:
         return 0.0
     darkest = float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
@@ -218,7 +218,8 @@ def _haze(small: Image, transform: runtime.Floats, severity: float, limits: Ramp
 
 
 def _thin(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
-    """The certainty of thin haze, whose local contrast varies, as in a scene with depth."""
+    """The certainty, in [0, 1], of thin haze: 0 and 1 at the log-odds `limits` of a regression.
+    Contrast must vary, as with depth. `transform`, `severity` (of haze): from the tone network."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6.0))
@@ -240,7 +241,6 @@ def _thin(small: Image, transform: runtime.Floats, severity: float, limits: Ramp
 
 def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     """Severity and certainty of darkness, in [0, 1]. `severity`: the estimate of the tone network.
-
     Signs: a high estimate; no light anywhere; dark nearly everywhere; or a little of all three. But
     a photo exposed for its lights, a few bright things on black, or a photo whose black was lifted
     on purpose is not dark."""
@@ -259,15 +259,15 @@ def _dark(severity: float, measures: Measures) -> tuple[float, float]:
 
 
 def _faded(measures: Measures) -> float:
-    """The certainty that the black of a photo was lifted to grey on purpose."""
+    """The certainty, in [0, 1], that the black of a photo was lifted to grey on purpose."""
     black, dark = (max(shadow, 1e-3) for shadow in measures.shadows)
     lifted = ramp(dark, *FADED) * ramp(dark / max(measures.light, 1e-3), *DIMMED)
     return lifted * ramp(dark / black, *FLAT) * ramp(measures.lights[0] / dark, *BOLD)
 
 
 def _rain(photo: Image, light: float) -> tuple[float, float]:
-    """Severity and certainty of rain, in [0, 1], from streaks at the centre and near the corners.
-    On white they cannot be seen; `light` is the median luma."""
+    """Severity and certainty of rain, in [0, 1]. It must show as streaks at the centre and near all
+    four corners. On white they cannot be seen; `light` is the photo's median luma, in [0, 1]."""
     centre, change = runtime.look_at(photo, "rain")
     severity = centre["rain"]
     if severity < SUSPECT:
@@ -278,7 +278,7 @@ def _rain(photo: Image, light: float) -> tuple[float, float]:
 
 
 def _streaks(layer: Plane) -> float:
-    """The certainty that a layer to remove, (H, W), is rain: it only adds light, along lines."""
+    """The certainty, in [0, 1], that a layer (H, W) is rain: it only adds light, along lines."""
     positive = float(layer.sum()) / max(float(np.abs(layer).sum()), 1e-6)
     return ramp(positive, *BRIGHTENS) * ramp(anisotropy(layer), *ALIGNED)
 
@@ -289,9 +289,9 @@ def green_cast(measures: Measures) -> float:
 
 
 def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
-    """How severe the cast of water is, and how certain, in [0, 1]: under water, red is missing but,
+    """Severity and certainty of the cast of water, in [0, 1]: under water, red is missing but,
     unlike in a blue sky, not green, and colours are less yellow than leaves. `severity`: the tone
-    network's. `odds`: log-odds of the classifier."""
+    network's. `odds`: log-odds by the classifier, minus infinity if it was not run."""
     cast = green_cast(measures) * ramp(measures.red, *RED)
     watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
     plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))

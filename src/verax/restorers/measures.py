@@ -1,8 +1,7 @@
 """Measurements of a photo: noise, blur, JPEG blocks, colour.
 
 What needs full resolution is measured in nine tiles of a large photo. Constants were set on photos
-of the sample collection with simulated damage (docs/log.md).
-"""
+of the sample collection with simulated damage (docs/log.md)."""
 
 from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
@@ -52,8 +51,7 @@ class Measures:
         colour: mean difference between the largest and the smallest channel, as a share of the
             largest, in [0, 1].
         red: mean red divided by the larger of mean green and mean blue.
-        cast: mean a* and b* of CIELAB; below 0: greener than grey, and bluer than grey.
-    """
+        cast: mean a* and b* of CIELAB (L* to 100); below 0: greener, and bluer, than grey."""
 
     sigma: float
     grain: float
@@ -115,15 +113,16 @@ def measure(photo: Image) -> Measures:
 
 
 def extremes(picture: Image) -> float:
-    """The share of a picture's pixels that are black or white."""
+    """The share, in [0, 1], of a picture's pixels that are black (mean of the channels below 2/255)
+    or white (above 253/255)."""
     luma = picture.mean(2)
     return float(np.mean((luma < 2 / 255) | (luma > 253 / 255)))
 
 
 def texture(part: Image) -> Values:
-    """Statistics (90,) of a part of a photo, (h, w, 3): its light, five bands of fine structure,
-    the slopes of eight directions. Flakes and drops skew a band; motion blur removes slopes of one
-    direction."""
+    """Statistics (90,) of a part of a photo, (h, w, 3): 6 of its light, 15 of each of five bands of
+    fine structure, 4 of how strength falls from band to band, 5 of slopes in eight directions.
+    Flakes and drops skew a band; motion blur removes slopes of one direction."""
     luma, high, low = part @ LUMA, part.max(2), part.min(2)
     colour = high - low
     light = [luma.mean(), luma.std(), low.mean(), colour.mean()]
@@ -140,8 +139,9 @@ def texture(part: Image) -> Values:
 
 
 def _band(band: Plane, colour: Plane, around: Plane) -> list[float]:
-    """Statistics of one band of fine structure: strength, skewness, tails, spread over the part,
-    direction, and correlation with the same band of colour and with the light around each pixel."""
+    """15 statistics of one frequency band of the luma of a part, `band`: strength, skewness, tails,
+    spread over the part, direction, and correlation with `colour` (the same band of the largest
+    minus the smallest channel) and with `around` (the luma after a wide blur). All are (h, w)."""
     deviation, of_colour = float(band.std()) + 1e-4, float(colour.std()) + 1e-4
     z = band / deviation
     square = z * z
@@ -166,8 +166,9 @@ def _band(band: Plane, colour: Plane, around: Plane) -> list[float]:
 
 
 def _directions(fine: Plane, coarse: Plane) -> list[float]:
-    """Five statistics, over eight directions, of the log ratio of fine slopes to coarse ones: the
-    least, the largest, their difference, the difference of the two least, the mean."""
+    """Five statistics, over eight directions, of the log ratio of slopes in `fine` to those in
+    `coarse`, lumas after a narrow and a wide blur: the least, the largest, their difference, the
+    difference of the two least, the mean."""
     fine_x, fine_y, coarse_x, coarse_y = (*_slopes(fine), *_slopes(coarse))
     ratios = []
     for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
@@ -180,12 +181,13 @@ def _directions(fine: Plane, coarse: Plane) -> list[float]:
 
 
 def noise(parts: list[Image]) -> float:
-    """Standard deviation of the noise in levels of 255, mean over the channels.
+    """Standard deviation of the noise in tiles of a photo, in levels of 255, mean over the
+    channels.
 
-    The mask of Immerkaer, "Fast noise variance estimation" (1996), is applied in blocks; the
-    10 % quantile counts, so that texture does not. If that shows noise, the deviation of the
-    smoothest blocks from a fitted plane counts as well, since cameras smooth noise and make it
-    coarse."""
+    The mask of Immerkaer, "Fast noise variance estimation" (1996), is applied in blocks; the 10 %
+    quantile counts, so that texture does not. If that shows noise, the deviation of the smoothest
+    blocks from a fitted plane is measured, too, since cameras smooth noise and make it coarse; the
+    larger one is returned."""
     fine = _quiet([_fine_noise(part) for part in parts], QUIET) * UNBIASED
     if fine < GRAINY:
         return fine
@@ -194,9 +196,9 @@ def noise(parts: list[Image]) -> float:
 
 
 def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
-    """A quantile of the deviations of blocks, in levels of 255. `places`: for each tile, deviations
-    and means of its blocks. Blocks near black and white, where noise is clipped, count only if the
-    photo has hardly any others."""
+    """A `quantile` (0 to 1) of the deviations of blocks, in levels of 255. `places`: for each tile,
+    deviations and means of its blocks, from 0 to 1. Blocks near black and white, where noise is
+    clipped, count only if the photo has hardly any others."""
     deviation, mean = (np.concatenate(values) for values in zip(*places, strict=True))
     away = np.abs(mean - 0.5) < AWAY
     samples = deviation[away] if away.mean() > ENOUGH else deviation
@@ -204,7 +206,7 @@ def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
 
 
 def _fine_noise(part: Image) -> tuple[Values, Values]:
-    """For each block of 8 px, the standard deviation of its fine noise, and its mean value."""
+    """For each block of 8 px the deviation of its fine noise, and its mean value, both (n,)."""
     size = (max(1, part.shape[1] // BLOCK), max(1, part.shape[0] // BLOCK))
     high, mean = (
         cv2.resize(picture, size, interpolation=cv2.INTER_AREA).reshape(-1, 3).mean(1)
@@ -219,8 +221,7 @@ def _half(part: Image) -> Image:
 
 
 def _roughness(part: Image) -> tuple[Values, Values]:
-    """For each block of 8 px, its deviation from a fitted plane, mean over channels, and its mean
-    value."""
+    """For each block of 8 px its rms deviation from a fitted plane, and its mean, both (n,)."""
     height, width = (side // BLOCK * BLOCK for side in part.shape[:2])
     blocks = part[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3)
     flat = blocks.transpose(0, 2, 4, 1, 3).reshape(-1, 3, BLOCK * BLOCK)
@@ -232,10 +233,9 @@ def _roughness(part: Image) -> tuple[Values, Values]:
 
 
 def _steps(grey: Plane) -> tuple[float, float]:
-    """Two numbers: by how much the mean step of luma at the borders of JPEG's 8 px blocks exceeds
-    that elsewhere, in levels of 255; and the same, divided by the standard deviation of the steps
-    elsewhere. The smaller of rows and columns counts, since a texture may repeat in one
-    direction."""
+    """Two numbers: by how much the mean step of luma at borders of JPEG's 8 px blocks exceeds that
+    elsewhere, in levels of 255; and the same over the standard deviation of the steps elsewhere. Of
+    rows and columns the lower pair counts, since a texture may repeat in one direction."""
     return min(_steps_along(grey), _steps_along(grey.T))
 
 
@@ -253,9 +253,9 @@ def _steps_along(grey: Plane) -> tuple[float, float]:
 
 
 def _blur(steepness: float) -> float:
-    """The sigma, in px, of a photo's blur. `steepness`: its steepest gradient after a blur of 0.7
-    px divided by that after 3 px. An edge blurred by b, then by s, has a gradient proportional to 1
-    / sqrt(b**2 + s**2)."""
+    """The sigma, in px, of a photo's blur, at most 12. `steepness`: its steepest gradient after a
+    blur of 0.7 px divided by that after 3 px. An edge blurred by b, then by s, has a gradient
+    proportional to 1 / sqrt(b**2 + s**2)."""
     ratio = steepness * steepness
     if ratio <= 1:
         return WIDEST_BLUR
@@ -271,8 +271,8 @@ def _steepest(greys: list[Plane], sigma_px: float) -> float:
 
 
 def anisotropy(plane: Plane) -> float:
-    """How directed a plane's gradients are: larger over smaller eigenvalue of its mean structure
-    tensor, 1 if they have no main direction."""
+    """How directed a plane's gradients are, from 1, no main direction, upwards: larger over smaller
+    eigenvalue of its mean structure tensor."""
     dx, dy = _slopes(plane)
     cross = float((dx * dy).mean())
     tensor = np.array([[float((dx * dx).mean()), cross], [cross, float((dy * dy).mean())]])

@@ -59,9 +59,8 @@ WET = 0.6  # least severity of a fault of light or colour that is treated in a r
 
 
 def restore(photo: Image, faults: Faults | None = None) -> Image:
-    """The base (H, W, 3): the photo restored by the embedded networks, without a prior.
-
-    `faults`: what `diagnose` found, possibly changed by the user's task; None calls `diagnose`."""
+    """The base (H, W, 3): the photo restored by the embedded networks, without a prior. `faults`:
+    what `diagnose` found, possibly changed by the user's task; None: `diagnose` is called."""
     suffers = faults or diagnose(photo)
     if suffers["rain"].certainty < SURE:
         return treated(photo, light(photo, suffers), suffers)
@@ -74,8 +73,9 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
 
 
 def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo after its colour transform (6, h, w) and denoising. If that loses structure or adds
-    noise, the transform is applied at half strength; if that is still too much, not at all."""
+    """The photo after its colour transform (6, h, w), log gains and offsets, and denoising. If that
+    loses structure or adds noise, the transform is applied at half strength; if that is still too
+    much, not at all. If denoising alone removes texture, it is left out, too."""
     for share in TRIED if np.any(transform) else ():
         base = repaired(photo, scaled(transform, share), faults)
         if sound(photo, base):
@@ -85,8 +85,8 @@ def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def textured(photo: Image, base: Image) -> bool:
-    """Whether the base removed texture from the photo rather than noise, which is spread evenly and
-    has few extreme values."""
+    """Whether the base removed texture from the photo rather than noise: what it removed is spread
+    unevenly, or is strong with many extreme values."""
     if base is photo:
         return False
     parts = measures.parts_of(photo), measures.parts_of(base)
@@ -95,8 +95,8 @@ def textured(photo: Image, base: Image) -> bool:
 
 
 def sound(photo: Image, base: Image) -> bool:
-    """Whether the base keeps the photo's structure (correlation above 0.6) and is hardly
-    noisier."""
+    """Whether the base keeps the photo's structure (correlation above 0.6) and is hardly noisier
+    (by at most 3.5 of 255 levels)."""
     before, after = measures.parts_of(photo), measures.parts_of(base)
     if measures.noise(after) - measures.noise(before) > NOISIER:
         return False
@@ -104,8 +104,8 @@ def sound(photo: Image, base: Image) -> bool:
 
 
 def likeness(before: list[Image], after: list[Image]) -> float:
-    """Correlation, in [-1, 1], of detail of 1 to 4 px between the same tiles `before` and `after`:
-    the mean over all places, weighted by the amplitude of detail; 1 without detail."""
+    """Correlation, in [-1, 1], of detail of 1 to 4 px between tiles of a photo, `before`, and of
+    its base, `after`: a mean over all places, weighted by the amplitude of detail; 1 if none."""
     agreement = weight = 0.0
     for photo, base in zip(before, after, strict=True):
         own, other = _structure(photo), _structure(base)
@@ -117,8 +117,8 @@ def likeness(before: list[Image], after: list[Image]) -> float:
 
 
 def unevenness(before: list[Image], after: list[Image]) -> float:
-    """How unevenly the change from tiles `before` to the same tiles `after` is spread: the mean of
-    its squared local energy divided by the square of the mean; 1 for even noise."""
+    """How unevenly the change from tiles of a photo, `before`, to those of its base, `after`, is
+    spread: mean of its squared local energy divided by the square of the mean; 1 if even."""
     energies = [
         cv2.GaussianBlur(np.square((photo - base).mean(2)), (0, 0), 5.0).ravel()
         for photo, base in zip(before, after, strict=True)
@@ -128,8 +128,8 @@ def unevenness(before: list[Image], after: list[Image]) -> float:
 
 
 def peakedness(before: list[Image], after: list[Image]) -> tuple[float, float]:
-    """The change of grey from tiles `before` to the same tiles `after`: its rms, in levels of 255,
-    and its kurtosis, which is 3 for Gaussian noise."""
+    """The change of grey from tiles of a photo, `before`, to those of its base, `after`: its rms,
+    in levels of 255, and its kurtosis, which is 3 for Gaussian noise."""
     changes = [(photo - base).mean(2).ravel() for photo, base in zip(before, after, strict=True)]
     square = np.square(np.concatenate(changes))
     mean = float(square.mean())
@@ -150,8 +150,8 @@ def by_network(photo: Image, net: Network) -> Image:
 
 
 def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo after its colour transform (6, h, w) and denoising. Noise that a brighter tone made
-    visible is also removed. Without transform and noise, the photo itself."""
+    """The photo after its colour transform (6, h, w), log gains and offsets, and denoising. Noise
+    that a brighter tone made visible is also removed. With neither to do, the photo itself."""
     share = max(faults[kind].certainty for kind in ("noise", "jpeg"))
     share, bright = share if share >= SURE else 0.0, photo
     if np.any(transform):
@@ -167,11 +167,10 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def light(photo: Image, faults: Faults) -> Floats:
-    """The colour transform (6, h, w), log gains and offsets, that corrects light and colour; all 0
-    if nothing is to be corrected.
-
-    It is the tone network's or, for a dark photo, a mean of two networks for darkness. It is weaker
-    if the fault is uncertain, or if it would make places black or white."""
+    """The colour transform (6, h, w), three log gains, then three offsets, that corrects light and
+    colour; all 0 if nothing is to be corrected. It is the tone network's or, for a dark photo, a
+    mean of two networks for darkness. It is weaker if uncertain, or if it would make places black
+    or white."""
     worst = max(TONE_TASKS, key=lambda task: (faults[task].certainty, faults[task].severity))
     certainty = faults[worst].certainty
     if certainty < SURE:
@@ -207,8 +206,8 @@ def night(small: Image) -> float:
 
 def exposed(transform: Floats, small: Image) -> Floats:
     """The colour transform (6, h, w), log gains and offsets, changed so that the result comes
-    closer to the brightness of most photos, since a dark photo does not show how bright its scene
-    was. Bright parts of the thumbnail `small` are hardly brightened."""
+    closer to the brightness of most photos (mean 0.48), since a dark photo does not show how bright
+    its scene was. Bright parts of `small`, the photo's thumbnail, are hardly brightened."""
     lit = toned(small, transform)
     mean = max(float(lit.mean()), 0.02)
     wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))
@@ -226,25 +225,25 @@ def exposed(transform: Floats, small: Image) -> Floats:
 
 
 def room(picture: Image, size: tuple[int, ...]) -> Floats:
-    """How far each place may be brightened, (h, w): from 1 in dark parts of the picture to 0 in
-    bright ones. `size`: (width, height) of the result."""
+    """How far each place of a picture (H, W, 3) may be brightened, (h, w): from 1 in dark parts to
+    0 in bright ones. `size`: (width, height) of the result."""
     near = cv2.resize(largest(picture), size, interpolation=cv2.INTER_AREA)
     near = cv2.GaussianBlur(near, (0, 0), 4)
     return np.asarray(np.clip((BRIGHT[1] - near) / (BRIGHT[1] - BRIGHT[0]), 0, 1), np.float32)
 
 
 def lifted(transform: Floats, power: Floats) -> Floats:
-    """The colour transform (log gains, offsets) followed by a gain of exp(power). `power` is (h, w)
-    or a number."""
+    """The colour transform (6, h, w), log gains and offsets, followed by a gain of exp(power).
+    `power` is (h, w) or a number."""
     gain = np.exp(power)
     return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
 
 def careful(transform: Floats, small: Image, certainty: float, *, reddened: float = 1.0) -> Floats:
-    """The colour transform (6, h, w) at the largest strength that does no harm to the thumbnail
-    `small`: less than 4 % of its pixels become black or white, and at most the share `reddened`
-    changes from bluish or grey to red. Strengths from `certainty`, in [0, 1], down to a fifth of it
-    are tried; if all do harm, the result is 0."""
+    """The colour transform (6, h, w) at the largest strength that does no harm to `small`, the
+    photo's thumbnail: less than 4 % of its pixels become black or white, and at most the share
+    `reddened` (1: any) changes from bluish or grey to red. Strengths from `certainty`, in [0, 1],
+    down to a fifth of it are tried; if all do harm, the result is 0."""
     for share in SHARES:
         part = scaled(transform, share * certainty)
         result = toned(small, part)
@@ -255,18 +254,18 @@ def careful(transform: Floats, small: Image, certainty: float, *, reddened: floa
 
 
 def _reddened(before: Image, after: Image) -> float:
-    """The share of a picture that was bluish or grey before a change and is red after it."""
+    """The share, in [0, 1], of a picture that was bluish or grey `before` and is red `after`."""
     redness = (picture[..., 0] - picture[..., 1:].max(2) for picture in (before, after))
     return float(np.mean((next(redness) <= 0) & (next(redness) > REDDER)))
 
 
 def burnt(picture: Image) -> float:
-    """The share of a picture's pixels with a channel close to 1."""
+    """The share, in [0, 1], of a picture's pixels with a channel above 253/255."""
     return float(np.mean(largest(picture) > 253 / 255))
 
 
 def scaled(transform: Floats, strength: float) -> Floats:
-    """The transform (log gains, offsets) at a strength from 0, which changes nothing, to 1."""
+    """The colour transform (6, h, w), log gains and offsets, at a strength from 0, none, to 1."""
     part = np.float32(strength) * transform
     part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
     return part
@@ -288,8 +287,8 @@ def structure(photo: Image, faults: Faults) -> Image:
 
 
 def lit(photo: Image, faults: Faults) -> Image | None:
-    """A small copy (h, w, 3) of the photo in the light that the networks would give it; None if
-    they would not change the light, or rain hides it."""
+    """A copy (h, w, 3) of the photo, at most 256 px a side, in the light that the networks would
+    give it; None if they would not change the light, or rain hides it."""
     certainty = max(faults[task].certainty for task in TONE_TASKS)
     if certainty < SURE or faults["rain"].certainty >= SURE:
         return None

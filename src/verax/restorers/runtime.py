@@ -2,8 +2,7 @@
 
 The tone network, and its experts for dark photos, take the whole photo as a thumbnail and return a
 smooth colour transform. The rain and detail networks take overlapping tiles of one size, so memory
-does not grow with the photo; they use no pooled statistics, so tiles and the whole photo agree.
-"""
+does not grow with the photo; they use no pooled statistics, so tiles and the whole photo agree."""
 
 import json
 import math
@@ -64,8 +63,8 @@ def tiles(
     height: int, width: int, *, tile: int = TILE, overlap: int = OVERLAP
 ) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """For each tile of a picture (height, width) the slices (rows, columns) to read, and those to
-    keep. The kept parts cover the picture exactly once. `tile`, `overlap`: px of a tile, and of its
-    margins."""
+    keep. The kept parts cover the picture exactly once. `tile`: largest side to read, px.
+    `overlap`: px that are read but not kept at each inner side."""
     for top in _spans(height, tile, overlap):
         for left in _spans(width, tile, overlap):
             yield (top[0], left[0]), (top[1], left[1])
@@ -108,7 +107,7 @@ def padded(inputs: Floats, multiple: int) -> Floats:
 
 
 def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
-    """Indices 0 to length - 1, then back again, and so on, up to the next multiple."""
+    """Indices from 0 to length - 1, then back to 0, and so on, up to the next `multiple`."""
     there = np.arange(length)
     there_and_back = np.concatenate([there, there[::-1]])
     return np.resize(there_and_back, length + -length % multiple).astype(np.intp)
@@ -139,7 +138,8 @@ class Network:
 
     def __call__(self, **inputs: Floats) -> list[Floats]:
         """The outputs for inputs by name: `input` (1, C, H, W), or for the classifier `facts`,
-        `parts` and `whole`."""
+        `parts` and `whole`. Outputs of tone: colour transform, severities; of detail: change,
+        gates, severities."""
         return [np.asarray(output) for output in self.session.run(None, inputs)]
 
 
@@ -184,8 +184,8 @@ def thumbnail(photo: Image, multiple: int) -> Image:
 
 
 def look(small: Image, tone: Network) -> tuple[Floats, Floats, Floats]:
-    """A tone network's outputs for a thumbnail: the colour transform (6, h, w), the severity in
-    [0, 1] of each of its tasks, and pooled features (n,), none if the file does not output them."""
+    """A tone network's outputs for a thumbnail: colour transform (6, h, w), log gains and offsets;
+    severity in [0, 1] of each of its tasks; features (n,), (0,) if it has none."""
     transform, severities, *features = (output[0] for output in tone(input=planes(small)[None]))
     return transform, severities, features[0] if features else np.zeros(0, np.float32)
 
@@ -204,8 +204,8 @@ def look_at(
     photo: Image, name: str, place: tuple[float, float] = CENTRE
 ) -> tuple[dict[str, float], Image]:
     """What the tile network `name` says of one part of the photo, of at most 288 px a side: the
-    severity in [0, 1] of each task, and the change (h, w, 3) that it would make. `place` (y, x) in
-    [0, 1]: where the part lies, from the top left to the bottom right."""
+    severity in [0, 1] of each task, by name, and the change (h, w, 3) to be added to the part.
+    `place` (y, x) in [0, 1]: where the part lies, from the top left to the bottom right."""
     net, part = embedded(name), part_at(photo, GLANCE, place)
     residual, _, severities = net(input=padded(detail_inputs(part, part), net.multiple))
     change = np.moveaxis(residual[0], 0, 2)[: part.shape[0], : part.shape[1]]
@@ -226,8 +226,8 @@ def toned(photo: Image, transform: Floats) -> Image:
 def repair(
     photo: Image, bright: Image, detail: Network, *, tile: int = TILE, share: float = 1.0
 ) -> Image:
-    """The photo `bright`, whose light was corrected, after the network `detail`, tile by tile. The
-    network also sees `photo`, as it was before. `share` scales the network's change."""
+    """`bright`, the photo with corrected light, after the network `detail`, tile by tile. The
+    network also sees `photo`, as it was before. `share`, in [0, 1], scales the network's change."""
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
         part = bright[outer]
@@ -239,8 +239,9 @@ def repair(
 
 
 def apply_network(photo: Image, name: str, *, share: float = 1.0) -> Image:
-    """The photo after the tile network `name`, "detail" or "rain". `share` scales its change. Of a
-    small photo the mean over four mirror images is taken, which is 0.1 to 0.2 dB better."""
+    """The photo after the tile network `name`, "detail" or "rain". `share`, in [0, 1], scales its
+    change. For a small photo it is the mean over four mirror images, which is 0.1 to 0.2 dB
+    better."""
     net, results = embedded(name), []
     for ways in WAYS if photo.shape[0] * photo.shape[1] <= FEW_PIXELS else WAYS[:1]:
         turned = np.ascontiguousarray(photo[:: ways[0], :: ways[1]])
@@ -280,7 +281,7 @@ def detail_inputs(photo: Image, part: Image) -> Floats:
 
 
 def _enlarged(planes: Floats, length: int, *, axis: int) -> Floats:
-    """Planes (n, h, w), enlarged linearly to `length` along one axis."""
+    """Planes (n, h, w), enlarged linearly to `length` px along axis 1 (rows) or 2 (columns)."""
     nodes = planes.shape[axis]
     position = np.clip(
         (np.arange(length, dtype=np.float64) + 0.5) * nodes / length - 0.5, 0, nodes - 1
