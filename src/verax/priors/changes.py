@@ -220,7 +220,7 @@ class Tone:
 
 
 def retone(image: Image, tone: Tone, rng: Generator) -> Image:
-    """A picture with changed light and colour; the same array if `tone` changes nothing."""
+    """A copy with changed light and colour, or `image` itself if `tone` changes nothing."""
     if tone == Tone():
         return image
     stops = np.array([tone.warmth_ev / 2, 0.0, -tone.warmth_ev / 2]) + tone.exposure_ev

@@ -53,8 +53,8 @@ class SimulatorSettings:
         canvases: ways of bringing the photo to this size ("stretch", "crop", "outpaint",
             "letterbox"), each with its probability.
         mild: probability that shift, scale, rotation, perspective, local displacement and texture
-            are drawn from small ranges (`MILD`) instead of those here. What is 0 here (for scale:
-            1) stays so.
+            are drawn from fixed, smaller ranges (geometry: below 1 %) instead of those here. What
+            is 0 here (for scale: 1) stays so.
         shift: standard deviation and largest value of the shift, as shares of width and height.
         scale: range of the scale of each axis.
         rotation_deg: largest rotation in either direction, in degrees.
@@ -210,9 +210,9 @@ def mix(
 ) -> SimulatedPrior | None:
     """The prior of a training sample, or None for a sample without a prior.
 
-    `seed` decides, with the probabilities in `shares`, whether the prior shows another scene, the
-    clean photo `other`, whether there is none, or whether it is `degraded`, the degraded photo.
-    Otherwise it is simulated from the photo `clean`.
+    With the probabilities in `shares`, the prior shows another scene (made from the clean photo
+    `other`), is missing, or is the degraded photo, `degraded`. Otherwise it is simulated from the
+    photo `clean`, with changes drawn from `settings`. The same `seed` gives the same prior.
     """
     height, width = clean.shape[:2]
     pick = float(np.random.default_rng([seed, 1]).random())

@@ -239,8 +239,8 @@ def sign(
 ) -> bytes:
     """Add a signed C2PA manifest to a restoration's file, given and returned as bytes.
 
-    Pixels and metadata do not change. Raises MissingExtraError without the extra "c2pa", InputError
-    for a format that cannot carry a manifest, OutputError if signing fails.
+    Pixels and metadata stay. `prior`: None if none was used. Raises MissingExtraError without the
+    extra "c2pa", InputError for a format that cannot carry a manifest, OutputError if it fails.
     """
     try:
         import c2pa

@@ -80,8 +80,8 @@ class Source:
     def tone(self, index: int, batch: int, short: int) -> Sample:
         """Make sample number `index` for the tone network: a thumbnail of a degraded photo.
 
-        All samples of a batch have the same size; `batch` is their number. `short` is the short
-        side of the smallest thumbnails, in px.
+        All samples of a batch have the same size; `batch` is the number of samples in a batch.
+        `short` is the short side of the smallest thumbnails, in px.
         """
         rng = np.random.default_rng((self.seed, index))
         height, width = THUMBNAILS[(index // batch) % len(THUMBNAILS)]

@@ -193,7 +193,10 @@ def _round_weights(net: nn.Module, precision: Precision) -> None:
 
 
 def run(data: bytes, inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Run an ONNX model, given as the bytes of its file, on one input; returns all its outputs."""
+    """Run an ONNX model, given as the bytes of its file, on an input (1, C, H, W).
+
+    Returns all its outputs.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -96,7 +96,7 @@ LOOKALIKE_BITS = 36
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A photo without degradation.
+    """A photo (H, W, 3) without degradation, in 8-bit levels.
 
     Attributes:
         depth: (H, W) in metres, or in metres times an unknown constant; None if not known.
@@ -110,7 +110,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A degraded photo and its ground truth, `reference`, on the same grid.
+    """A degraded photo and its ground truth, `reference`, both (H, W, 3) in 8-bit levels.
 
     Attributes:
         task: kind of degradation, such as "haze".
