@@ -31,6 +31,7 @@ class Order:
     """One restoration file to make.
 
     Attributes:
+        photo, prior: files to read; `prior` None: restore without a prior.
         output: file to write; its suffix sets the format.
         restorer: method to restore without a prior: a name, a weights file, or "auto".
         fidelity: at 1, only light and what the photo confirms are taken from the prior; at 0, all.
@@ -42,8 +43,8 @@ class Order:
             margins are padded by reflection. None: the photo's size, enlarged as `scale` says.
         accept_prior: use the prior even if it cannot be verified that it shows the photo's scene.
         drop_gps: remove the place where the photo was taken.
-        only: mask picture, white where the photo may change; other pixels stay exactly as they are.
-        mask: mask picture, white where the photo is damaged; it is filled from the prior there.
+        only: mask of the photo's size, white where it may change; other pixels stay as they are.
+        mask: mask of the photo's size, white where it is damaged, to be filled from the prior.
         scale: how many times to enlarge: "2", "3", "4", or "prior" for the prior's size; "": not.
         exposure: stops by which to brighten the result, or darken it if negative.
         salvage: accept a truncated photo; a prior fills the missing rest.
@@ -101,7 +102,7 @@ class Made:
     statement: Path | None = None
 
     def record(self) -> dict[str, Any]:
-        """The restoration as JSON; "notes" also has `lost`, "not_kept" names the lost parts."""
+        """The restoration as JSON; its "notes" include `lost`, "not_kept" names the lost parts."""
         record = self.restoration.record()
         record["not_kept"] = [line.removeprefix(not_kept("")) for line in self.lost]
         return {**record, "notes": [*record["notes"], *self.lost]}
@@ -185,8 +186,8 @@ def enough_memory(photo: Photo) -> Iterator[None]:
 
 
 def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
-    """(only, mask), both (H, W): where the photo may change (None: everywhere), and where it is
-    damaged (None: nowhere), by the user's mask or because its file is truncated."""
+    """(only, mask), both (H, W), 0 to 1: 1 where the photo may change (None: everywhere), 1 where
+    it is damaged (None: nowhere) by the user's mask, or missing since its file is truncated."""
     from verax.prints.holes import mask_of
 
     only, mask = (
@@ -211,7 +212,7 @@ def prior_of(order: Order) -> Opened | None:
 
 
 def scale_for(size: tuple[int, int] | None, photo: Photo) -> str:
-    """How many times to enlarge a photo to fill (width, height): "2", "3", "4", or "" for not."""
+    """The factor that enlarges a photo to about (width, height): "2", "3" or "4"; "" for none."""
     from verax.prints.enlarge import FACTORS, MAX_PIXELS
 
     if size is None:
@@ -235,8 +236,8 @@ def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
 def opened(
     path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS, salvage: bool = False
 ) -> Opened:
-    """The picture in a file, with the file's bytes; `salvage` accepts a truncated file. Raises
-    ImageReadError if it is no picture."""
+    """The picture in a file, with the file's bytes; `salvage` accepts a truncated file. `name`: the
+    file's name for provenance, "": its own. Raises ImageReadError if it is no picture."""
     data = images.read_bytes(path)
     if salvage:
         photo, missing = images.salvage(data, name=str(path), max_pixels=max_pixels)

@@ -157,7 +157,7 @@ def _tone(photo: Image, *, alone: bool) -> Toning:
 
 
 def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
-    """A mask (H, W): 1 in the faces that `search` finds, else 0. Waits until it is done."""
+    """(H, W), 1 in faces that `search` finds, else 0; (1, 1) if none. Waits until it is done."""
     return outline(search.result(), shape)
 
 
@@ -168,8 +168,8 @@ def _damage(
     faces: Callable[[], Plane],
     request: Request,
 ) -> Flaws | None:
-    """The damage of a photographed or scanned print. It is not searched for (None) without a prior,
-    at fidelity 1, or if the task is to correct another fault. `faces` makes a mask of the faces."""
+    """The damage of a photographed or scanned print; None, without a search, if there is no prior,
+    at fidelity 1, or if the task is another fault. `faces` returns a mask (H, W), 1 in faces."""
     known = DAMAGED.get(request.task)
     if warped is None or known is None or request.fidelity == 1:
         return None
@@ -204,14 +204,14 @@ def _placed(
 
 
 def _trust(fused: Fusion, filled: Filled) -> NDArray[np.float16]:
-    """The trust map of the fusion; in holes filled from the prior, all is set to "generated"."""
+    """The trust map (H, W, 4) of the fusion, but all "generated" where holes were filled."""
     if not filled.mask.any():
         return fused.trust
     return np.where(filled.mask[..., None], of_one("generated"), fused.trust)
 
 
 def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
-    """The restoration with the colours or the tint of the prior, if the photo is not in colour."""
+    """The restoration with colour or tint of an exactly placed prior, unless `tone` is "colour"."""
     if tone == "colour" or restoration.registration is None:
         return restoration
     if restoration.registration.placed != "exactly":
@@ -230,7 +230,7 @@ def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
 
 
 def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoration:
-    """The restoration with a check of each face: is it still the same as in the photo?"""
+    """The restoration with a check of each of the photo's `faces`: is it still the same?"""
     if not faces or restoration.warped is None:
         return restoration
     checks = check_faces(
@@ -242,7 +242,7 @@ def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoratio
 
 
 def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
-    """The restoration with the photo's pixels where `free` (H, W) is 0; None: left as it is."""
+    """The restoration times `free` (H, W) plus the photo times 1 - `free`; None: as it is."""
     if free is None:
         return restoration
     pixels = only_inside(restoration.photo.pixels, restoration.pixels, free)
@@ -251,7 +251,7 @@ def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
 
 
 def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -> Restoration:
-    """The restoration, with an enlarged copy as its `larger` if the request has a scale."""
+    """The restoration; `larger` is its copy, enlarged with detail of `prior`, if scale is set."""
     if not request.scale:
         return restoration
     spared = None
@@ -265,7 +265,7 @@ def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -
 
 
 def _mask(photo: Photo, picture: "Picture | None", name: str) -> Plane | None:
-    """The mask (H, W) in [0, 1] of a mask picture, called `name` in messages; None without one."""
+    """A mask `picture` as (H, W), white is 1, black 0; None without one. `name`: for messages."""
     return (
         None if picture is None else mask_of(photo, images.as_photo(picture, name=name), name=name)
     )
@@ -274,10 +274,10 @@ def _mask(photo: Photo, picture: "Picture | None", name: str) -> Plane | None:
 def _base(
     photo: Image, restorer: str, faults: Faults, *, fused: bool
 ) -> tuple[Image, Image | None]:
-    """(base, lit): the photo restored without the prior, and a small copy in other light or None.
+    """(base, lit): the photo restored without the prior; a copy of at most 256 px in other light.
 
-    If a prior is used (`fused`), the embedded networks do not change the light of the base: `lit`
-    shows the light that they would give it, which fusion weighs against the light of the prior.
+    If a prior is used (`fused`), the embedded networks leave the light of the base to fusion, which
+    gets the light that they would give it as `lit`. In all other cases, `lit` is None.
     """
     if fused and restorer in (DEFAULT_RESTORER, restorers.EMBEDDED):
         return network.structure(photo, faults), network.lit(photo, faults)

@@ -29,7 +29,7 @@ class Request:
     Attributes:
         registration: of the prior, None if it must still be computed.
         holes: from `mask`: (H, W) in [0, 1], 1 where the photo is damaged; None: nowhere.
-        free: from `only`: (H, W), above 0 where the photo may change; None: everywhere.
+        free: from `only`: (H, W) in [0, 1], 1 where the photo may change; None: everywhere.
     """
 
     restorer: str
@@ -57,13 +57,13 @@ class Restoration:
             photo's structure with the prior's contrast; the prior's light; generated.
         prior: "used"; "unused": not placed, so that `pixels` is the base; "none": not given.
         faults: what is wrong with the photo, with certainty and severity of each fault.
-        explanation: the faults that account for changes in the prior; None if none does or there
-            is no usable prior: nothing was then taken from it.
+        explanation: the faults that account for changes in the prior; None if no fault does, or
+            no prior was used. If it is None, nothing was taken from a prior.
         scene_state_change: whether the prior changed the state of the scene, such as day to night;
             its light is then not used.
         notes: sentences on what else the user should know.
         seconds: how long the restoration took.
-        filled: the photo with its holes filled from the prior.
+        filled: the photo with its damaged places (holes) filled from the prior, if there are any.
         coloured: (H, W) in [0, 1], how much of the colour is the prior's; None if none was added.
         larger: the enlarged restoration; None if no scale was given.
         faces: for each face found in the photo, whether it is still the same; () without a prior.

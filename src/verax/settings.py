@@ -49,7 +49,7 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> str:
-        raise TypeError("a Secret cannot be pickled, since the pickle would show it; load it anew")
+        raise TypeError("a Secret cannot be pickled, since the pickle would show it; load it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ class Settings:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def key(self, *names: str) -> Secret | None:
-        """The first key that has one of these names, in the environment or else in the system
-        keyring; None if there is none."""
+        """The first key that has one of these names, such as OPENAI_API_KEY, in the environment or
+        else in the system keyring; None if there is none."""
         for name in names:
             if self.environ.get(name, "").strip():
                 return _sendable(Secret(self.environ[name].strip(), name))
@@ -104,12 +104,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings from the config file and from `environ`, by default the environment of this
     process. Raises SettingsError for an unknown setting or a wrong value."""
     environ = os.environ if environ is None else environ
-    values = _read_file(environ.get("VERAX_CONFIG"))
+    file = _config_file(environ)
+    values = _read_file(file, needed=bool(environ.get("VERAX_CONFIG")))
     known = [f.name for f in fields(Settings) if f.name != "environ"]
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise SettingsError(
-            f"config file: unknown settings {', '.join(unknown)}; remove them or use only "
+            f"{file}: unknown settings {', '.join(unknown)}; remove them or use only "
             f"{', '.join(known)}"
         )
     values |= {n: environ[f"VERAX_{n.upper()}"] for n in known if f"VERAX_{n.upper()}" in environ}
@@ -118,14 +119,18 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(**typed, environ=dict(environ))
 
 
-def _read_file(path: str | None) -> dict[str, Any]:
-    file = Path(path) if path else Path(platformdirs.user_config_dir("verax")) / "config.toml"
+def _config_file(environ: Mapping[str, str]) -> Path:
+    named = environ.get("VERAX_CONFIG")
+    return Path(named) if named else Path(platformdirs.user_config_dir("verax")) / "config.toml"
+
+
+def _read_file(file: Path, *, needed: bool) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if path:
+        if needed:
             raise SettingsError(
-                f"VERAX_CONFIG: there is no file {path}; create it or unset VERAX_CONFIG"
+                f"VERAX_CONFIG: there is no file {file}; create it or unset VERAX_CONFIG"
             ) from None
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -222,15 +227,18 @@ def _sendable(secret: Secret) -> Secret:
 
 
 def without(text: str, secret: Secret | None) -> str:
-    """The text with "[key]" in place of the key `secret`, of every part of it with eight or more
-    characters, and of all that looks like a key of a service."""
+    """The text with "[key]" in place of the key `secret` (None: unknown), of every part of it with
+    eight or more characters, and of all that looks like a key of a service."""
     if secret is not None:
         text = without_parts(text, secret.reveal())
     return _KEY_SHAPES.sub("[key]", text)
 
 
 def without_parts(text: str, key: str) -> str:
-    """The text with "[key]" in place of every part of the key with eight or more characters."""
+    """The text with "[key]" in place of every part of the key with eight or more characters.
+
+    A shorter key is replaced where it stands as a whole word.
+    """
     if len(key) < PART:
         return re.sub(rf"\b{re.escape(key)}\b", "[key]", text)
     parts = {key[start : start + PART] for start in range(len(key) - PART + 1)}

@@ -104,8 +104,9 @@ def resampled_means(
 ) -> NDArray[np.float64]:
     """Bootstrap means (draws, methods) of a table of scores (pictures, methods).
 
-    Whole scenes are resampled. For 1000 scenes or more, the means are drawn from the normal
-    distribution that they converge to, which is faster.
+    `scenes` has the scene of each picture, and whole scenes are resampled; None: each picture is a
+    scene of its own. `draws` is the number of resamples. For 1000 scenes or more, the means are
+    drawn from the normal distribution that they converge to, which is faster.
     """
     sums, counts = by_scene(table, scenes)
     if len(sums) >= LARGE:
@@ -145,8 +146,11 @@ def compare(
 
 
 def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = DRAWS) -> float:
-    """The two-sided p value of Fisher's randomisation test, never 0: the share of `draws` random
-    choices of signs with which the sum of the differences is at least as far from 0."""
+    """The two-sided p value of Fisher's randomisation test, never 0.
+
+    `differences` has A - B of two methods for each scene. The p value is the share of `draws`
+    random choices of signs with which their sum is at least as far from 0 as with the actual signs.
+    """
     if not np.any(differences):
         return 1.0
     if differences.size >= LARGE:  # the sum under random signs is normal with this spread
@@ -161,7 +165,8 @@ def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = D
 def wilcoxon_p(differences: Values) -> float:
     """The two-sided p value of Wilcoxon's signed-rank test, by the normal approximation.
 
-    Zeros are treated as by Pratt (1959). The value equals that of scipy.stats, a slow import.
+    `differences` has A - B of two methods for each scene. Zeros are treated as by Pratt (1959). The
+    value equals that of scipy.stats, a slow import.
     """
     sizes, places, ties = np.unique(np.abs(differences), return_inverse=True, return_counts=True)
     if sizes[-1] == 0:
@@ -198,6 +203,7 @@ def rank_shares(
 
     Returns (methods, methods): entry [i, j] is the share of resamples in which method i has rank j,
     0 for the best. Equal methods share the better rank. `table`: scores (pictures, methods).
+    `scenes` has the scene of each picture; None: each picture is a scene of its own.
     """
     means = resampled_means(np.asarray(table, np.float64), rng=rng, scenes=scenes)
     worth = np.round(means if higher_is_better else -means, 9)  # sums of equal values may differ

@@ -109,7 +109,7 @@ def psnr_db(picture: "Image", reference: "Image") -> float:
 
 
 def tell_result(record: dict[str, Any], out: Path) -> None:
-    """Print the PSNR values that `record` has, and the paths of the demo's files in `out`."""
+    """Print the PSNR values of the demo's JSON record, and the paths of its files in `out`."""
     decibel = record["psnr_db"]
     print("photo        a CC0 photo from scikit-image, darkened on purpose")
     print("prior        simulated: no image generator was used")
@@ -127,7 +127,7 @@ def tell_result(record: dict[str, Any], out: Path) -> None:
 
 
 def program() -> str:
-    """How the user can start this program: "verax" if the shell finds it, or else with a path."""
+    """How a shell starts this program: "verax", or else its path, or "PYTHON -m verax"."""
     here = Path(sys.argv[0])
     if here.name != "verax":  # python -m verax
         return f"{sys.executable} -m verax"
@@ -148,7 +148,7 @@ def tasks() -> Names:
 
 
 def degradations() -> Names:
-    """Values for TASK in --degrade TASK:SEVERITY of verax bench run; SEVERITY is from 0 to 1."""
+    """Values for TASK in --degrade TASK:SEVERITY of verax bench run, and what each means."""
     from verax.degrade import TASKS
 
     return {
@@ -190,7 +190,7 @@ def wordings() -> Names:
 
 
 def others() -> Names:
-    """Commands that list the values of further options, each with the names of these options."""
+    """Commands that list the values of further options -> what they list, and for which options."""
     return {
         "verax models": "models: --model, --quality",
         "verax models --gateways": "services: --gateway",

@@ -153,7 +153,7 @@ def run(
 
 
 def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
-    """Raises SettingsError if an option has no effect; `calling`: priors come from a service."""
+    """Raises SettingsError if a set option has no effect. `calling`: the run calls a service."""
     if running.address and running.engine != "ray":
         raise SettingsError(f"--address needs --engine ray, got {running.engine}; leave it out")
     if running.batch_poll != POLL_S and not running.batch:
@@ -177,8 +177,8 @@ def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
 def announced_works(
     plan: "Plan", output: Path, *, deviation: bool, needs: str = ""
 ) -> "tuple[list[Work], Digests]":
-    """Print how much work is left. Returns (the plan's work items, the hashes of its input files).
-    `deviation`: deviations are measured, too; `needs`: what the user must have, for a message."""
+    """Print what is left to do of the run in folder `output`. Returns (all its work items, hashes
+    of its input files). `deviation`: measure changes, too; `needs`: words on what it needs."""
     from verax.bench import finished
     from verax.bench.runner import disk_gb, extent
     from verax.bench.work import Digests, expand
@@ -209,7 +209,7 @@ def announced_works(
 
 def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
     """The datasets of a plan. Raises SettingsError if some are missing; its message says how to get
-    each, and what else the user must have, which is in `needs` as a phrase."""
+    each, and for several also what the plan needs: `needs`, in words that follow "You need"."""
     from verax.datasets.registry import load
 
     check_tasks(plan)
@@ -249,7 +249,7 @@ def check_tasks(plan: "Plan") -> None:
 
 
 def read_plan(file: Path | None, flags: PlanOptions, preset: "Preset | None" = None) -> "Plan":
-    """The plan in `file`; without a file, that of `preset`, changed by the options in `flags`."""
+    """The plan in `file`; if None, that of the options `flags`, with `preset` for those not set."""
     from verax.bench import plan as plans
 
     settings: dict[str, Any] = {

@@ -96,7 +96,7 @@ def log_lines(
 
 
 def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
-    """Print the leaderboards of a run, the counts of its outcomes, and its cost; or all as JSON."""
+    """Print leaderboards, counts of outcomes, and cost of the run in `folder`; or all as JSON."""
     tables = leaderboards_of(folder)
     if as_json:
         print(json.dumps({"run": str(folder), **asdict(summary), "tables": tables}))
@@ -116,8 +116,8 @@ def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
 def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
     """The leaderboards of a run as JSON; each is for one task, set of pictures and metric.
 
-    "lines" has an entry for each method, best first: the mean score, and "low" and "high" of its
-    confidence interval.
+    "lines" has an entry for each method, best first: the "mean" score, "low" and "high" of its
+    confidence interval (None if they cannot be computed), and the mean "seconds" of an output.
     """
     from verax.report.leaderboard import leaderboards
     from verax.report.results import read
@@ -146,12 +146,12 @@ def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def _number(value: float | None) -> float | None:
-    """The value itself, or None for NaN and infinity, which JSON does not have."""
+    """The value itself; None for None, and for NaN and infinity, which JSON does not have."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def print_table(table: dict[str, Any]) -> None:
-    """Print one leaderboard: a line with mean score and confidence interval for each method."""
+    """Print a leaderboard, given as JSON: for each method, mean score and confidence interval."""
     unit = f" {table['unit']}" if table["unit"] else ""
     print(f"{table['title']}, {table['metric']}{unit}, {quantity(table['pictures'], 'picture')}")
     width = max(len(line["line"]) for line in table["lines"])

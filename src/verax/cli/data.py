@@ -197,9 +197,9 @@ def verify(
     if place.sha256 and place.sha256 != sha256:
         raise InputError(
             f"{source}: expected the files that the first verify found in {place.folder} "
-            f"({quantity(place.pictures, 'file')}, {place.sha256}), got changed ones "
-            f"({quantity(files, 'file')}, {sha256}); if that is intended, add the folder again: "
-            f"verax data add {place.folder}"
+            f"({quantity(place.pictures, 'file')}, SHA-256 {place.sha256}), got changed "
+            f"files ({quantity(files, 'file')}, SHA-256 {sha256}); if you changed them on purpose, "
+            f"add the folder again: verax data add {place.folder}"
         )
     registry.keep(_home(), dataset.name, replace(place, pictures=files, sha256=sha256))
     print("same as at the first verify" if place.sha256 else "stored for the next verify")

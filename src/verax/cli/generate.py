@@ -111,7 +111,7 @@ def turn_source(
 
 
 def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
-    """The request of an edit, not sent yet, with the options `wishes` and the files in `guides`."""
+    """The unsent request to edit `source`, by the user's options `wishes` and files in `guides`."""
     from verax import image as images
     from verax.priors import generated
 
@@ -127,7 +127,7 @@ def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guide
 
 
 def ask_edits(calls: PaidCalls, source: "Photo", asking: "Asking", count: int) -> "list[Candidate]":
-    """The pictures that `count` calls return, on the grid of photo `source`; [] on a dry run."""
+    """The pictures from `count` calls of a request, on the grid of `source`; [] on a dry run."""
     from verax.priors.generated import on_grid, receive
 
     candidates = []
@@ -184,8 +184,8 @@ def generate(
 def plan_generation(
     calls: PaidCalls, draft: "GenerateRequest", shape: tuple[str, str]
 ) -> "tuple[GenerateRequest, tuple[str, ...]]":
-    """(request, notices): `draft` with model, size and quality filled in, and sentences for the
-    user. `shape` has the values of --size and --aspect, "" if not set."""
+    """(request, notices): `draft` with model, size and quality filled in, ready to be sent, and
+    sentences for the user. `shape`: values of the options (--size, --aspect), "" if not set."""
     from verax.priors.generated import DEFAULT_MODEL
     from verax.providers.rules import text_size
 
@@ -205,8 +205,8 @@ class Candidate:
 
     `image` is the file as received, `pixels` are on the photo's grid if there is a photo;
     `fingerprint` is the key of its request in the journal, `notices` are sentences for the user.
-    `scores`, by name: "quality" (naturalness), "fidelity" (edges that are the photo's), "agreement"
-    (similarity to another picture); None if it cannot be computed.
+    `scores` by name, higher is better: "quality" (negative NIQE), "fidelity" (share of its edges
+    that the photo has), "agreement" (MS-SSIM with a given picture); None if not computable.
     """
 
     image: "GeneratedImage"
@@ -256,9 +256,9 @@ def write_as_received(path: Path, picture: "GeneratedImage") -> Path:
 
 
 def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str, ...]:
-    """Write the pixels with the photo's metadata, marked as generated and, with a key, signed.
+    """Write pixels with the metadata of the photo in `origin`, marked as generated.
 
-    Returns sentences for the user, such as on what the file's format cannot store.
+    They are signed if `origin` has a key. Returns sentences for the user, such as on lost metadata.
     """
     from verax import making
     from verax.provenance import SourceFile
@@ -269,7 +269,7 @@ def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str,
 
 
 def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:
-    """Print each file with its size, scores and notes, best first, as text or as JSON."""
+    """Print each file with size, scores and notes of its picture in `best`, as text or as JSON."""
     rows = [
         {
             "file": str(path),

@@ -158,7 +158,8 @@ def read_again(
 ) -> Counter[str]:
     """Read the stored answers of calls again; errors are printed to stderr.
 
-    `fetcher` gives for a call the function that downloads linked pictures; None: do not download.
+    `fetcher` gives for a call the function that downloads linked pictures. If it gives None, they
+    are not downloaded.
     Returns how many calls are now in each state, such as "done".
     """
     counts: Counter[str] = Counter()
@@ -179,7 +180,8 @@ def read_again(
 def fetchers(local_only: bool) -> "Iterator[Callable[[Call], Fetch]]":
     """Yields a function that gives for a call the function that downloads its linked pictures.
 
-    There is one connection per service; all are closed at the end.
+    There is one connection per service; all are closed at the end. With `local_only`, addresses
+    beyond this machine are refused.
     """
     from verax.providers.images_api import connect
 
@@ -212,8 +214,9 @@ def select(
 ) -> "list[Call]":
     """The calls that meet all conditions; an argument that is None or empty is no condition.
 
-    `names` are numbers of calls or beginnings of fingerprints. Raises InputError if one of them
-    fits no call.
+    `names` are numbers of calls, or beginnings of fingerprints with at least eight characters;
+    `run` is the name that --run gave to calls; `before`: calls that started before this time (UTC).
+    Raises InputError if one of `names` fits none of the calls that meet the other conditions.
     """
     from verax.providers.records import STATES
 

@@ -64,8 +64,8 @@ def write_report(
 ) -> None:
     """Write `record` as measure.json, and pictures of the changes, into a folder.
 
-    The pictures are overlay.png, objects.png and, if photo and generated picture could be aligned,
-    motion.png and edges.png.
+    `look` has the photo and the generated picture, `deviation` what was measured. The pictures are
+    overlay.png, objects.png and, if the two could be aligned, motion.png and edges.png.
     """
     from verax.deviation import pictures
     from verax.image import write
@@ -81,10 +81,11 @@ def write_report(
 
 
 def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
-    """Print the drift (0 to 100) and sentences on what the generator changed.
+    """Print the drift (0 to 100), sentences on what the generator changed, and a table of scores.
 
-    `ladders` is empty, or has the scores against the ground truth after each correction: "ladder"
-    of the generated picture, "ladder_floor" of its mirror image. They are printed as a table.
+    `record` is the measurement as JSON. `ladders` is {} without a ground truth. Otherwise it has
+    PSNR and SSIM against it after each correction (size, geometry, colour): "ladder" for the
+    generated picture, "ladder_floor" for its mirror image, which shows what correction alone gains.
     """
     print(f"drift {record['drift']:.0f} of 100 (0: nothing changed)")
     for line in record["sentences"]:
@@ -185,10 +186,10 @@ def score(
 def score_one(
     restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
 ) -> "tuple[Score, ...]":
-    """The scores of one picture, one for each metric in `names`.
+    """The scores of one picture against the ground truth, one for each metric in `names`.
 
-    `align` says which changes are undone first, `rules` which channel is compared, and how many px
-    of border are left out.
+    `reference` may be None if no metric needs it. `align` says which changes are undone first,
+    `rules` which channel is compared, and how many px of border are left out.
     """
     from verax import metrics as room
     from verax.image import read
@@ -250,7 +251,7 @@ def protocol_text(one: "Score") -> str:
 
 
 def folder_record(result: "FolderScores") -> dict[str, Any]:
-    """The scores of two folders as JSON: of each picture, their means, failures, missing files."""
+    """JSON of two folders: scores of each picture, means by metric, failures, missing files."""
     scored = [row for row in result.rows if not row.failure]
     protocols = {
         s.metric: {k: v for k, v in asdict(s).items() if k not in ("metric", "value")}
@@ -273,7 +274,8 @@ def folder_record(result: "FolderScores") -> dict[str, Any]:
 
 
 def tell_folder(result: "FolderScores", names: list[str]) -> None:
-    """Print the scores of each picture, their means, missing pictures, and what was compared."""
+    """Print a table of scores, a row for each picture and a column for each metric in `names`; then
+    means, pictures that one folder lacks, and how each metric was computed."""
     width = max(len("mean"), *(len(row.name) for row in result.rows))
     print(f"{'':{width}} " + " ".join(f"{name:>12}" for name in names))
     for row in result.rows:

@@ -202,7 +202,7 @@ class PaidCalls:
         return batches_of(self.desk)
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
-        """Print `notices`, what is sent where, and what it costs. Returns False on a dry run."""
+        """Print `notices`, what is sent where, and its cost. Returns False only on a dry run."""
         for notice in dict.fromkeys(notices):
             print(f"note: {notice}", file=sys.stderr)
         open_ones = self.desk.missing(requests)
@@ -228,9 +228,9 @@ class PaidCalls:
     def ask(
         self, request: R, count: int, notices: Sequence[str] = ()
     ) -> "list[tuple[R, ImagesAnswer]]":
-        """Make `count` calls of a request. Returns (request, answer) for each; [] on a dry run.
+        """Make `count` calls for different answers. Returns [(request, answer)]; [] on a dry run.
 
-        Failed calls are left out and their errors printed; if all failed, raises the first error.
+        Prints `notices` first, and errors of failed calls, which are left out; raises if all fail.
         """
         requests = [
             replace(request, repeat_index=request.repeat_index + index) for index in range(count)
@@ -246,7 +246,7 @@ class PaidCalls:
         return [(one, answer) for one, answer in answers if not isinstance(answer, VeraxError)]
 
     def _require_price(self, requests: Sequence["Request"]) -> None:
-        """Raises InputError if the price of a request is unknown and no cost limit is set."""
+        """Raises InputError if no cost limit is set and a known service has no known price."""
         settings, client = self.desk.settings, self.desk.client
         limit = self.terms.max_cost if self.terms.max_cost is not None else settings.max_cost
         if limit is not None or client.gateway.name == "custom":
@@ -294,7 +294,7 @@ def settings_of(terms: Terms) -> "Settings":
 
 
 def price_text(estimate: "Estimate") -> str:
-    """The estimated price as text, such as "$0.0420, at most $0.1300"."""
+    """The estimated price as text, such as "$0.0420, at most $0.1300"; or that it is unknown."""
     if estimate.expected_usd is None or estimate.high_usd is None:
         return "an unknown amount (no price of this model at this service is known)"
     return f"${estimate.expected_usd:.4f}, at most ${estimate.high_usd:.4f}"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,8 +138,8 @@ def camera(photo: "Photo") -> str:
 class Job:
     """One photo to restore, its prior, and the paths of its results.
 
-    `report`: folder for its report, None: no report. `registration`: of the prior on the photo;
-    None: it is still to be computed.
+    `prior`: None if there is none, or a service still has to make it. `report`: folder for its
+    report, None: no report. `registration`: of the prior on the photo; None: still to be computed.
     """
 
     photo: Path
@@ -199,8 +200,10 @@ def plan(
     report: Path | None,
     recursive: bool = False,
 ) -> list[Job]:
-    """One job for each photo, with its prior and result paths. `several`: `prior` and `output` are
-    folders of files named like the photos; `recursive`: they are in the same subfolders, too."""
+    """One job for each photo, with its prior and result paths. `prior`, `output` and `report` are
+    values of options; default for `output`: NAME_restored, or folder "restored" beside the photos.
+    With `several`, `prior` and `output` are folders of files named like the photos; `recursive`:
+    they have the same subfolders, too."""
     if report is not None and report.exists() and not report.is_dir():
         raise InputError(f"--report: expected a folder, got the file {report}; name a folder")
     if not several:
@@ -234,9 +237,8 @@ def plan(
     if prior is not None and without:
         more = f" and {len(without) - 5} more" if len(without) > 5 else ""
         print(f"note: no prior in {prior} for {', '.join(without[:5])}{more}", file=sys.stderr)
-    targets = [job.output for job in jobs]
-    twice = sorted({t.name for t in targets if targets.count(t) > 1})
-    if twice:
+    counts = Counter(job.output for job in jobs)
+    if twice := sorted({target.name for target, n in counts.items() if n > 1}):
         raise InputError(f"several photos would become {', '.join(twice)}; rename the photos")
     return jobs
 
@@ -250,7 +252,8 @@ def writable(name: str) -> str:
 def check_targets(jobs: Sequence[Job], *, several: bool, make: bool) -> None:
     """Raises OutputError if a result cannot be written, before anything is paid or computed.
 
-    `make`: make the folders of several results; otherwise, as on a dry run, nothing is made.
+    `several`: the results go into folders. `make`: make these folders if they are missing;
+    otherwise, as on a dry run, nothing is made.
     """
     from verax import image as images
 

@@ -51,8 +51,8 @@ class Planned:
 
 @dataclass(frozen=True)
 class PriorCalls:
-    """Requests the priors of many photos from a service, as the user's `wishes` say. Every dict has
-    the photos' paths as keys; `photos` and `answers` stay in memory while there is room."""
+    """Requests priors of many photos by the user's `wishes`. By path of photo: `failed` has
+    errors, `planned` requests; `photos` (decoded) and `answers` are kept while there is room."""
 
     calls: PaidCalls
     wishes: "Wishes"
@@ -63,7 +63,7 @@ class PriorCalls:
     planned: "dict[Path, Planned]" = field(default_factory=dict)
 
     def fetch(self, photos: Sequence[Path]) -> bool:
-        """Request the priors of all photos; the journal stores them. Returns False on a dry run.
+        """Request all photos' priors; the journal stores them. False on a dry run, else True.
 
         An error with one photo is raised later, when `prior` is called for it.
         """
@@ -116,7 +116,7 @@ class PriorCalls:
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
-        """Yields (photo, request). Stores errors in `failed`; raises that of a single photo."""
+        """Yields (path, request). Errors go to `failed`; with one photo only, they are raised."""
         for path in photos:
             try:
                 asking = self._plan(path)
@@ -169,8 +169,8 @@ def print_status(batch: "Batch") -> None:
 
 @dataclass(slots=True)
 class SharedCall:
-    """A call of a run whose prior several methods need. `uses`: how many of them have not got it
-    yet; `prior`: the prior, None if it is not in memory."""
+    """A call whose prior one or more methods of a run need. `photo`: as sent; `asking`: a request;
+    `uses`: how many methods have not got the prior yet; `prior`: None if it is not in memory."""
 
     photo: "Image"
     asking: "Asking"
@@ -194,7 +194,7 @@ class BenchPriorCalls:
     shared: dict[object, SharedCall] = field(default_factory=dict)
 
     def announce(self, works: "Sequence[Work]", files: "Digests") -> bool:
-        """Print what is sent for `works` and its cost; send batches. Returns False on a dry run."""
+        """Print what `works` send and cost; send batches. Returns False only on a dry run."""
         uses: Tally[object] = Tally(work.call_key for work in works if work.call_key)
         distinct = iter({work.call_key: work for work in works if work.call_key}.values())
         go_on = True
@@ -263,7 +263,7 @@ class BenchPriorCalls:
         )
 
     def _seconds(self, asking: "Asking") -> float | None:
-        """How many seconds the call took; None if this is not known, as for calls in a batch."""
+        """How many seconds a request's call took; None if this is not known, as in a batch."""
         journal = self.calls.desk.journal
         call = journal.records.newest(asking.request.fingerprint())
         if call is None or call.ended is None or self.batching.on:

@@ -211,7 +211,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
 
 
 def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
-    """Raises InputError if an option has no effect; `asking`: priors come from a service."""
+    """Raises InputError if a set option has no effect. `asking`: the command calls a service."""
     paid = {
         "--quality": ask.quality,
         "--moderation": ask.moderation,
@@ -237,7 +237,10 @@ def checked_task(task: str) -> str:
 
 
 def options_of(choices: Choices, task: str, *, several: bool) -> Options:
-    """The options of the command, checked. Raises InputError for a wrong value."""
+    """The options of the command for all photos, checked. Raises InputError for a wrong value.
+
+    `task`: the value of --task; `several`: a folder, a pattern or several photos are named.
+    """
     from verax.making import Order, credentials_of
     from verax.prints.enlarge import larger_size
     from verax.restorers.classical import check_exposure

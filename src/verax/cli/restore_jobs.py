@@ -65,7 +65,7 @@ def run_jobs(jobs: "list[Job]", options: "Options", service: "PriorCalls | None"
     """Restore one photo and print a sentence on it, or several and print a summary.
 
     `service` has the priors that were requested, if any. Raises typer.Exit with status 1 after an
-    error, 3 if --strict is set and a photo was restored without a prior.
+    error, 3 if --strict is set and no prior was used for a photo.
     """
     if not jobs:
         return
@@ -117,7 +117,7 @@ def run_all(
 
 
 def run_job(job: "Job", options: "Options", service: "PriorCalls | None" = None) -> dict[str, Any]:
-    """Restore one photo, write the result and the report. Returns the JSON record of the photo."""
+    """Restore a photo with the prior of `job` or `service`; write its files. Returns its record."""
     from verax import making
     from verax.cli.prior_calls import opened_answer
     from verax.report.sheet import write_report
@@ -189,7 +189,7 @@ def sentence(record: dict[str, Any]) -> str:
 
 
 def _alone(record: dict[str, Any]) -> str:
-    """A sentence that says what was done to a photo without a prior."""
+    """A sentence on what was done to a photo without a prior, given its JSON record."""
     clean = "nothing in it comes from an image generator"
     restorer = record.get("restorer", "auto")
     if restorer not in ("auto", "network"):
@@ -205,7 +205,7 @@ def _alone(record: dict[str, Any]) -> str:
 
 
 def _done(record: dict[str, Any]) -> str:
-    """What was corrected with a prior, such as "Haze removed, sharpened"; "" for nothing."""
+    """What a prior corrected, by a JSON record, such as "Haze removed, sharpened"; "": nothing."""
     explanation = record["explanation"]
     task, believed = explanation["task"], explanation["believed"].split(", ")
     hazy = "haze" in _corrected(record)
@@ -221,8 +221,8 @@ def _done(record: dict[str, Any]) -> str:
 
 
 def _corrected(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
-    """The faults, such as "haze", that were corrected since their certainty is 0.5 or more. With
-    `kinds`, only those of them that are in it."""
+    """The faults in a photo's JSON record, such as "haze", that have a certainty of 0.5 or more;
+    with `kinds`, only those of them that are in it."""
     by_kind = record["faults"]["kinds"]
     return [
         k for k, one in by_kind.items() if one["certainty"] >= SURE and (not kinds or k in kinds)
@@ -230,7 +230,7 @@ def _corrected(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
 
 
 def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
-    """A phrase such as "Haze and noise removed, sharpened"; "" if both arguments are empty."""
+    """From ["haze", "noise"] and ["sharpened"]: "Haze and noise removed, sharpened"; [], []: ""."""
     things = list(dict.fromkeys(removed))
     parts = [", ".join(things[:-1]) + (" and " if things[1:] else "") + things[-1] + " removed"] \
         if things else []  # fmt: skip

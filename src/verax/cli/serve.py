@@ -74,8 +74,8 @@ def serve(
 
 
 def server_settings(gateway: str | None, base_url: str | None, *, local_only: bool) -> "Settings":
-    """The settings, overridden by the options. Raises SettingsError if the certificate or the key
-    for signing that they name cannot be used."""
+    """The settings, overridden by the options. Raises SettingsError if the settings name a
+    certificate or a key for signing that cannot be used."""
     from verax.making import credentials_of
     from verax.settings import load
 
@@ -160,7 +160,7 @@ def need_server() -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens on a port. Raises SettingsError if the port cannot be used."""
+    """A socket that listens on `port` (0: a free one). Raises SettingsError if that fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
@@ -276,7 +276,7 @@ def serve_test(
 
 
 def tell_next(port: int, ledger: Path) -> None:
-    """Print commands that use the simulated service, and the file with the simulated bills."""
+    """Print commands that use the simulated service at `port`, and `ledger`, its file of bills."""
     where = "" if port == PORT else f" --base-url http://127.0.0.1:{port}/v1"
     lines = (
         "This simulates an image service on this machine: no key, no bill, nothing leaves it.",

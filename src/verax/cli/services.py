@@ -59,25 +59,25 @@ def models(
         images_api.store_facts(settings.home, images_api.DATES, name, dates)
     dates = images_api.load_facts(settings.home, images_api.DATES, name)
     known = catalog.models(changes=settings.home, ends=dates)
-    day = catalog.checked(changes=settings.home)
+    checked = catalog.checked(changes=settings.home)
     if as_json:
         rows = [catalog.as_json(m) | extras(m, today) for m in known.values()]
-        dates = {"today": today.isoformat(), "checked": day.isoformat()}
+        dates = {"today": today.isoformat(), "checked": checked.isoformat()}
         print(json.dumps({**dates, "models": rows}, indent=2))
         return None
     print(f"{'model':26}{'state':20}{'sizes':26}{'USD per 1024x1024 picture'}")
     for model in known.values():
         print(f"{model.name:26}{state(model, today):20}{sizes(model):26}{prices(model)}")
     print("Output tokens only; pictures sent cost extra. Every price and date: --json.")
-    print(age(day, today))
+    print(age(checked, today))
     return None
 
 
-def age(day: date, today: date) -> str:
-    """A sentence on when prices were checked; after 60 days, it asks the user to compare them."""
-    days = (today - day).days
+def age(checked: date, today: date) -> str:
+    """A sentence on the day when prices were `checked`; after 60 days, it asks to compare them."""
+    days = (today - checked).days
     old = f", {days} days ago; compare them with the service's own list, or update Verax"
-    return f"Prices and dates were checked on {day}{old if days > OLD_DAYS else ''}."
+    return f"Prices and dates were checked on {checked}{old if days > OLD_DAYS else ''}."
 
 
 def show_gateways(*, as_json: bool) -> None:

@@ -26,7 +26,7 @@ PAGE = "docs/restorers.md"
 
 @dataclass(frozen=True, slots=True)
 class RestorerEntry:
-    """A restorer: its value for --restorer, what it is good for, and its file (if any) and size."""
+    """A restorer: its value for --restorer, what it is good for, its file ("": none), and size."""
 
     name: str
     good_for: str
@@ -134,7 +134,7 @@ def meanings() -> dict[str, str]:
 
 
 def _toml(settings: dict[str, Any], words: Mapping[str, str]) -> str:
-    """Settings as TOML text; `words` has comments by name. Settings that are tables come last."""
+    """Settings as TOML text; `words`: comments by setting. Settings that are tables come last."""
     lines = []
     for key, value in sorted(settings.items(), key=lambda one: isinstance(one[1], dict)):
         comment = f"  # {words[key]}" if key in words else ""
