@@ -17,10 +17,9 @@ OUTCOMES = ("restored", "refused", "failed", "wrong_size", "prior_not_placed", "
 
 
 def _placed(column: str) -> str:
-    """An SQL expression that converts the JSON in `column` from the format of older versions.
-
-    The keys "outcome" and "accepted" become the key "placed": "exactly", "roughly" or "not".
-    """
+    """An SQL expression: the registration or deviation that `column` has as JSON, converted from
+    the format of older versions. Its keys "outcome" and "accepted" are replaced by "placed", which
+    says whether the prior could be registered: "exactly", "roughly" or "not"."""
     return f"""
         CASE WHEN json_extract({column}, '$.outcome') IS NULL THEN {column} ELSE json_remove(
             json_set({column}, '$.placed', CASE json_extract({column}, '$.outcome')
@@ -74,7 +73,7 @@ class Trial:
         repeat: number of the service's call with the same photo and prompt, from 0.
         generator: the model that made the prior, "" if unknown.
         licence: of the photo, in words.
-        seed: of the random numbers, if the photo or the prior is simulated.
+        seed: of the random numbers with which the photo or the prior is simulated, if one is.
         scene: name of what the photo shows; statistics treat photos of one scene as dependent.
     """
 
@@ -100,17 +99,17 @@ class OutputRow(Trial):
         degradation: TASK:SEVERITY if the photo was degraded by simulation, else "".
         outcome: "restored", "refused" (by the service), "failed", "wrong_size" (of the service's
             picture), "prior_not_placed" or "abstained" (no prior).
-        reason: why the outcome is not "restored", in words.
-        seconds, cost_usd: time to make the output, and price of the call of the service.
-        width, height: of the photo in px.
-        registration: JSON of the prior's registration; "" without one.
+        reason: why the outcome is not "restored", in words; "" if it is.
+        seconds, cost_usd: time to make prior and output, and price of the call of the service.
+        width, height: of the photo in px; 0 if it could not be read.
+        registration: JSON with the prior's registration (matrix, confidence ...); "" without one.
         photo: its path; relative to the run folder if the photo was degraded and stored there.
         reference: path of the reference (ground truth), "" if there is none.
         sha256: hash of the output file; "" if there is no output.
         prior_file: path of the generated picture, if the prior comes from the dataset, else "".
         prior_sha256, prior_c2pa: hash of the generated picture's file, and whether it has a C2PA
-            manifest.
-        prior_seconds: how long the service took; None if unknown.
+            manifest; "" and False if there is no such file.
+        prior_seconds: how long the service took; None if unknown, or if no service was called.
     """
 
     degradation: str
@@ -138,7 +137,7 @@ class ScoreRow:
     """The value of one metric for one output.
 
     Attributes:
-        key: that of the output.
+        key, metric: key of the output, name of the metric.
         protocol: JSON list of what the value depends on (channel, border, software ...); "" if
             there is no value.
         value: None if it could not be computed; `reason` then says why.
@@ -217,9 +216,10 @@ class Record:
             yield OutputRow(**dict(zip(NAMES, row, strict=True)))
 
     def keep_only(self, keys: Iterable[str]) -> int:
-        """Mark every output row as replaced unless its key is in `keys`; returns the number marked.
+        """Mark every output row as replaced, unless its key is in `keys`.
 
         Marked rows stay in the database but no longer count, so that each item has one outcome.
+        Returns the number of marked rows.
         """
         with writing(self.folder), transaction(self.connection) as connection:
             connection.execute("CREATE TEMP TABLE current (key TEXT PRIMARY KEY)")

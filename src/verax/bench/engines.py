@@ -32,7 +32,7 @@ def default_workers() -> int:
 
 
 def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
-    """Yields `stage(item)` for every item, in any order, computed by threads.
+    """Yields `stage(item)` for every item, in any order, computed by `workers` threads.
 
     Suits functions that release the GIL while they compute, as OpenCV and NumPy do.
     """
@@ -41,9 +41,9 @@ def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) ->
 
 
 def processes(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
-    """Yields `stage(item)` for every item, in any order, computed by processes of this machine.
+    """Yields `stage(item)` for every item, in any order, computed by `workers` processes.
 
-    Suits functions that hold the GIL while they compute.
+    The processes run on this machine. Suits functions that hold the GIL while they compute.
     """
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
@@ -81,10 +81,10 @@ def _bounded(
 def ray_data(
     stage: Callable[[In], Out], items: Iterable[In], *, workers: int, address: str | None = None
 ) -> Iterator[Out]:
-    """Yields `stage(item)` for every item, in any order, computed by Ray Data.
+    """Yields `stage(item)` for every item, in any order, computed by `workers` Ray Data workers.
 
-    `address` is that of a running Ray cluster, whose machines must all be able to read the
-    pictures; None starts Ray on this machine.
+    `address` is that of a running Ray cluster, whose machines must all be able to read the files of
+    the run at the same paths; None starts Ray on this machine.
     """
     try:
         import ray

@@ -1,8 +1,7 @@
 """What a benchmark run does: datasets x degradations x methods x priors x prompts x repeats.
 
 A plan is a TOML file or the options of `verax bench run`; `work.expand` turns it into work items.
-A method turns a photo (and a prior) into an output. To add one, write a function and list it in
-METHODS; raise its version when its results change, so that stored outputs are made again.
+A method turns a photo (and a prior) into an output; METHODS lists all of them.
 """
 
 import json
@@ -26,8 +25,7 @@ from verax.image import Image
 from verax.image.pixels import resize_picture
 from verax.metrics import METRICS
 
-PLAN_VERSION = 1
-LOW_BAND_SIGMA = 0.02  # of a Gaussian, as a share of the photo's width
+PLAN_VERSION, LOW_BAND_SIGMA = 1, 0.02  # sigma of a Gaussian, as a share of the photo's width
 PRIORS = {
     "auto": "the generated picture of the dataset, else a simulated one, else none",
     "none": "no prior",
@@ -49,10 +47,13 @@ class Plan:
         tasks: kinds of damage, such as "dehazing"; () for all.
         splits: parts of the datasets to use; "" stands for pictures without a split.
         priors: kinds; "auto" is the dataset's generated picture, else a simulated one, else none.
-        degradations: "TASK:SEVERITY"; each is simulated on the references that have no photo.
-        prompts: names of prompts in the catalog.
+        degradations: "TASK:SEVERITY"; each is simulated on the references that have no photo. If
+            there is none, such a reference is used as the photo.
+        metrics, prompts: names of metrics, and names of prompts in the catalog.
         quality: of the pictures that a provider makes; "" for the model's default.
         repeats: number of calls of a provider per picture and prompt.
+        seed: of the simulated degradations and priors; each picture adds its index to it.
+        fidelity: 0 takes all of the prior, 1 only what the photo supports.
         limit: number of items per dataset and task; 0 for all.
     """
 
@@ -72,7 +73,7 @@ class Plan:
 
 
 def from_toml(text: str, *, name: str = "plan") -> Plan:
-    """The plan in a TOML text; `name` stands for it in messages. Raises InputError if invalid."""
+    """The plan in a TOML text; error messages call it `name`. Raises InputError if invalid."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
@@ -100,9 +101,8 @@ def check(plan: Plan) -> Plan:
     """`plan` itself, if all its names and values are valid. Raises InputError otherwise."""
     for name in plan.methods:
         resolve(name)
-    for name in plan.priors:
-        if not name.startswith(PROVIDER):
-            choose(PRIORS, name, kind="prior")
+    for name in (prior for prior in plan.priors if not prior.startswith(PROVIDER)):
+        choose(PRIORS, name, kind="prior")
     for name in plan.metrics:
         choose(METRICS, name, kind="metric")
     for text in plan.degradations:
@@ -116,7 +116,7 @@ def check(plan: Plan) -> Plan:
 
 
 def parse_degradation(text: str, *, seed: int) -> Degradation:
-    """The degradation named by "TASK:SEVERITY" or "TASK" (severity 0.5), randomised by `seed`."""
+    """The degradation named by "TASK:SEVERITY" (0..1) or "TASK" (0.5), randomised by `seed`."""
     task, _, severity = text.partition(":")
     choose(TASKS, task, kind="degradation")
     try:
@@ -133,7 +133,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """One line of text for each field in which two plans differ, with both values."""
+    """One line of text for each field in which two plans, as dicts, differ, with both values."""
     return [
         f"{field}: stored {old.get(field)!r}, requested {new.get(field)!r}"
         for field in sorted(set(old) | set(new))
@@ -159,7 +159,6 @@ class Preset:
 
 @cache
 def presets() -> dict[str, Preset]:
-    """Every preset (named plan), by name."""
     table = tomllib.loads((files("verax.bench") / "presets.toml").read_text(encoding="utf-8"))
     return {name: _preset(entry) for name, entry in table.items()}
 
@@ -179,11 +178,11 @@ class Output:
     """What a method returns.
 
     Attributes:
-        pixels: (H, W, 3) on the photo's grid; None if the method made nothing.
+        pixels: (H, W, 3) RGB, 0..1, on the photo's grid; None if the method made nothing.
         outcome: "restored"; "prior_not_placed" if `pixels` were made without the prior, since it
             could not be registered; "abstained" if the method needs a prior and there is none.
         reason, notes: why the outcome is not "restored", and remarks for the user, in words.
-        registration: the data of the prior's registration, to be stored as JSON.
+        registration: data of the prior's registration, stored as JSON; None without one.
     """
 
     pixels: Image | None
@@ -198,10 +197,11 @@ class Method:
     """A way to make an output from a photo and, perhaps, a prior.
 
     Attributes:
-        run: called with photo, prior, argument (what follows the colon in "full:dcp"), fidelity.
-        what, needs_prior: description for the user, and whether the method takes a prior.
+        run: called with photo, prior or None, argument ("dcp" in "full:dcp", else ""), fidelity.
+        what: description for the user.
+        needs_prior, alone: whether it takes a prior, and if so, whether it also works without one.
         seconds_per_megapixel: of one core, for the estimate before a run.
-        alone: whether a method that takes a prior also works without one.
+        version: is raised when results change, so that stored outputs are made again.
     """
 
     run: Callable[[Image, Image | None, str, float], Output]
@@ -242,17 +242,17 @@ def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity:
 
 
 def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    """The photo with the registered prior's low frequencies; `argument`, `fidelity` are ignored."""
+    """The photo with the low frequencies of the registered prior (Gaussian, sigma 2 % of the
+    photo's width). `argument` and `fidelity` are ignored."""
     output = registered_prior(photo, prior, argument, fidelity)
     if output.pixels is None or output.outcome != "restored":
         return output
-    sigma = LOW_BAND_SIGMA * photo.shape[1]
-    low = cv2.GaussianBlur(output.pixels - photo, (0, 0), sigma)
+    low = cv2.GaussianBlur(output.pixels - photo, (0, 0), LOW_BAND_SIGMA * photo.shape[1])
     return Output(np.clip(photo + low, 0, 1), registration=output.registration)
 
 
 def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    """What `verax.restore` makes. `argument` names the restorer of the base, "" for the default."""
+    """The result of `verax.restore`. `argument` names the base's restorer; "" is the default."""
     name = argument or pipeline.DEFAULT_RESTORER
     result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity)
     registration = result.registration
@@ -287,7 +287,7 @@ def resolve(name: str) -> tuple[Method, str]:
 
 
 def files_of(name: str, prior: str = "") -> tuple[str, ...]:
-    """Paths of the network weights that a method needs with a kind of prior, such as "files"."""
+    """Paths of the network weights that a method `name` needs with a kind of prior; () if none."""
     head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
     if argument.endswith(restorers.WEIGHTS):
         return (argument,) if Path(argument).is_file() else ()

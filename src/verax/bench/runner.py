@@ -35,18 +35,17 @@ def extent(
     deviation: bool = False,
     digests: Digests | None = None,
 ) -> str:
-    """A sentence for the user on the remaining work: items, time, disk space, provider calls.
+    """A sentence for the user on the outputs still to be made: number, time, disk space, calls.
 
-    `done` has the keys of finished items. `metrics` is the number of metrics by which each output
-    is scored, and `deviation` says whether its deviation is measured. `digests` has the sizes of
-    the photos that are known already.
+    `works` are all outputs of the run, `done` the keys of those that exist. `metrics` is the number
+    of metrics by which each output is scored, and `deviation` says whether its deviation is
+    measured. `digests` has the sizes of those photos that are known already.
     """
     todo, digests = [work for work in works if work.key not in done], digests or Digests()
-    before = (
-        f" ({len(works) - len(todo)} of {len(works)} are done)" if len(todo) < len(works) else ""
-    )
+    count = len(works)
+    before = f" ({count - len(todo)} of {count} are done)" if len(todo) < count else ""
     if not todo:
-        return f"{quantity(len(works), 'item')} complete; only scores may be missing"
+        return f"{quantity(count, 'item')} complete; only scores may be missing"
     pixels = {work.photo: digests.size_of(work) for work in todo}
     seconds = START_S + sum(
         pixels[work.photo] * (_seconds(work, deviation=deviation) + metrics * SCORE_S)
@@ -55,21 +54,20 @@ def extent(
     calls = len({work.call_key for work in todo} - {None})
     money = f"{quantity(calls, 'call')} to a provider" if calls else "no provider calls, no cost"
     extent = f"{quantity(len(todo), 'item')} over {quantity(len(pixels), 'picture')}{before}"
-    time_and_disk = (
-        f"{_duration(seconds)} of one core and {disk_gb(todo, digests):.2f} GB of outputs"
-    )
-    return f"{extent}; about {time_and_disk}; {money}"
+    effort = f"{_duration(seconds)} of one core and {disk_gb(todo, digests):.2f} GB of outputs"
+    return f"{extent}; about {effort}; {money}"
 
 
 def _seconds(work: Work, *, deviation: bool) -> float:
-    """Estimated seconds of one core per megapixel of an item, without its provider call."""
+    """Estimated seconds on one core, per megapixel of the photo, to make an output. Includes the
+    measurement of its deviation with `deviation`, but no provider call and no scores."""
     simulating = SIMULATING_S if work.prior == "simulated" else 0.0
     measuring = DEVIATION_S if deviation and work.prior != "none" else 0.0
     return resolve(work.method)[0].seconds_per_megapixel + simulating + measuring
 
 
 def disk_gb(works: Sequence[Work], digests: Digests) -> float:
-    """About how much disk space the outputs of these items take, in GB."""
+    """About how many GB of disk these outputs take, by the sizes of their photos (`digests`)."""
     return sum(digests.size_of(work) for work in works) * DISK_MB / 1000
 
 
@@ -88,7 +86,7 @@ class RunSummary:
             started or continued.
         cost_usd: of the whole run.
         aside: number of outputs that no longer count, since their inputs or methods changed.
-        reasons: number of outputs by "OUTCOME: REASON", for the most frequent reasons.
+        reasons: number of outputs by "OUTCOME: REASON", for the five most frequent reasons.
     """
 
     items: int
@@ -134,10 +132,10 @@ def run(
     """Make all outputs and scores of the work items `works` that the run in `folder` lacks.
 
     May be called again after any interruption. `plan` is stored with the run and names the metrics.
-    `engine` is "threads", "processes" or "ray"; `address` is that of a Ray cluster. `source` is the
-    service that makes priors. `tell` is called with the progress. With `deviation`, also measures
-    how outputs with a prior deviate from their photos. `digests` has the hashes of input files,
-    which are stored with the run.
+    `engine` is "threads", "processes" or "ray", with `workers` of them; `address` is that of a Ray
+    cluster (None: Ray runs here). `source` is the service that makes priors, None if none is used.
+    `tell` is called with the progress. With `deviation`, also measures how outputs with a prior
+    deviate from their photos. `digests` has the hashes of input files, to be stored with the run.
     """
     if source is not None and engine != "threads":
         raise SettingsError(
@@ -174,7 +172,8 @@ def rescore(
     """Score the stored outputs of a run by the metrics `names`. Returns how many were scored.
 
     No output is made again, no service is called, and the plan stored with the run is not changed.
-    With `deviation`, deviations that were not measured yet are measured too.
+    With `deviation`, deviations that were not measured yet are measured too. `workers` is the
+    number of threads; `tell` is called with the progress.
     """
     for name in names:
         choose(METRICS, name, kind="metric")

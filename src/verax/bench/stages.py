@@ -138,7 +138,7 @@ def _png(pixels: Image) -> bytes:
 def photo_of(work: Work, data: bytes | None = None) -> Image:
     """The pixels of a work item's photo, degraded if the item has a degradation.
 
-    `data` are the bytes of the photo's file, if they have been read already.
+    `data` are the bytes of the photo's file; None reads them.
     """
     name = work.photo
     pixels = (images.read(name) if data is None else images.decode(data, name=name)).pixels
@@ -179,8 +179,8 @@ def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
 
 
 def _write(path: Path, data: bytes, key: str) -> None:
-    """Write a file atomically, first as `key`.part. The file is not synced to the disk, since it
-    can be made again."""
+    """Write `data` to `path` atomically, through the file `key`.part beside it. The file is not
+    synced to the disk, since it can be made again."""
     draft = path.with_name(f"{key}.part")
     try:
         with writing(path):
@@ -242,12 +242,12 @@ def _score_one(
 
 
 def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
-    """Measure how a stored output deviates from its photo; returns (key of the output, JSON).
+    """Measure how the output stored at `path` deviates from its photo; returns (its key, JSON).
 
     After an error the JSON is {"failed": reason}. For the method raw-prior (the prior, only
     resized), the generated picture is measured at its own size. The JSON then also has "motion"
-    (displacements between photo and picture) and, with a reference, "ladder" (PSNR and SSIM after
-    each step of aligning the picture).
+    (displacements from photo to picture) and, with a reference, "ladder" (PSNR and SSIM of the
+    picture after each of several corrections of its geometry and colour).
     """
     try:
         photo = images.read(path.parent.parent / row.photo).pixels
@@ -267,7 +267,8 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
 
 
 def _generated(row: OutputRow) -> Photo | None:
-    """The generated picture at its own size, before it was resized; None if it is not available."""
+    """The prior of an output at its own size, before it was resized: read from its file, or
+    simulated again. None if the prior was neither read from a file nor simulated."""
     if row.prior == "files" and row.prior_file:
         return images.read(row.prior_file)
     if row.prior == "simulated" and row.reference:
@@ -277,18 +278,19 @@ def _generated(row: OutputRow) -> Photo | None:
 
 
 def _motion(photo: Image, blocks: Blocks) -> list[tuple[float, float, float, float]]:
-    """(x, y, dx, dy) of at most 400 blocks of the photo: the centre, and how far its content is
-    displaced in the generated picture, as shares of the photo's width and height."""
+    """(x, y, dx, dy) of at most 400 blocks (small squares) of the photo: the centre, and how far
+    its content is displaced in the generated picture, as shares of the photo's width and height."""
     size = np.array([photo.shape[1], photo.shape[0]])
     table = np.round(np.hstack([blocks.points / size, blocks.moved / size]), 4)
     return [tuple(row) for row in table[:: -(-len(table) // MOST_ARROWS) or 1].tolist()]
 
 
 def _rungs(look: Look, reference: Image) -> list[tuple[str, float, float]]:
-    """(name, PSNR in dB, SSIM) after each step of aligning the generated picture with `reference`.
+    """(name of the correction, PSNR in dB, SSIM) of a generated picture against `reference`.
 
-    `look` has the generated picture with its photo. Returns [] if the picture covers too little of
-    the reference.
+    The first entry is for the picture uncorrected, the next ones after more and more corrections
+    of geometry and colour. `look` has the picture with its photo. Returns [] if the picture covers
+    less than 5 % of the reference.
     """
     try:
         rungs = ladder(look, reference).rungs

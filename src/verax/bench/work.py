@@ -32,7 +32,7 @@ class Work(Trial):
         reference: path of the reference (ground truth), or None.
         prior_file: path of the prior, or of the picture from which it is simulated, or None.
         degradation: the damage to simulate; None if the photo is used unchanged.
-        quality: of the picture that a provider makes; "" for the default.
+        quality: of the picture that a provider makes, such as "high"; "" for the default.
     """
 
     photo: str
@@ -63,7 +63,7 @@ class Digests:
         known: (size in bytes, time of change in ns, SHA-256), stored with a run. At its next start
             a file is read again only if its size or time differs.
         current: SHA-256, of the files that were checked in this process.
-        contents: bytes of photos for a service, at most 256 MB in all.
+        contents, megapixels: bytes of photos for a service (256 MB at most), sizes of photos.
     """
 
     known: Known = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Digests:
         return self.current[path]
 
     def data(self, path: str) -> bytes:
-        """The bytes of a file, kept in memory if they fit there. Raises ImageReadError."""
+        """The bytes of a file, also kept in memory up to 256 MB in all. Raises ImageReadError."""
         if path not in self.contents:
             data = read_bytes(Path(path))
             if sum(map(len, self.contents.values())) + len(data) > HELD_BYTES:
@@ -109,7 +109,7 @@ def _sha256(path: str) -> str:
 
 
 def select(plan: Plan, dataset: Dataset) -> list[Item]:
-    """The items of a dataset that the plan selects by task, split and limit."""
+    """The items that the plan selects from a dataset by its tasks, splits and limit per task."""
     if plan.tasks:
         present = {item.task for item in dataset.items}
         if not present & set(plan.tasks):
@@ -132,7 +132,7 @@ def expand(
 ) -> list[Work]:
     """All work items of a plan, in a fixed order, without duplicates.
 
-    `digests` has the hashes of files from an earlier start of the run.
+    `digests` has the hashes of files from an earlier start of the run; None if there was none.
     """
     works: dict[str, Work] = {}
     digests = digests or Digests()
@@ -156,7 +156,7 @@ def expand(
 
 
 def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
-    """Raise SettingsError if two pictures have the same name, task and dataset name."""
+    """Raise SettingsError if two of all these items have the same dataset, task and name."""
     counts = Counter((item.task, item.dataset, item.name) for items in selections for item in items)
     twice = [f"{dataset}/{name}" for (_, dataset, name), n in counts.items() if n > 1]
     if twice:
@@ -213,7 +213,7 @@ def _item_work(
 
 
 def _repeated(plan: Plan, work: Work) -> list[Work]:
-    """Copies of `work`, one for each prompt of the plan and each repeat of the provider call."""
+    """Copies of `work`, which calls a provider: one per prompt and repeat of the plan."""
     asking = replace(work, generator=work.model, quality=plan.quality)
     return [
         replace(asking, prompt=prompt, repeat=repeat)
@@ -239,8 +239,8 @@ def _prior_of(
 ) -> tuple[str, Path | None]:
     """The kind of prior for item `index`, and the file from which it is read or simulated, or None.
 
-    "auto" becomes "files", "simulated" or "none", the first that is possible. The prior "foreign"
-    is that of another item, from `items` or else from `pool`, the whole dataset.
+    `prior` is the kind in the plan: "auto" becomes "files", "simulated" or "none", the first that
+    is possible; "foreign" is another item's prior, from `items` or else `pool`, the whole dataset.
     """
     item = items[index]
     if prior == "auto":
@@ -283,15 +283,15 @@ def snapshot_of(model: str) -> str:
 
 @cache
 def prompt_text(task: str, wording: str) -> str:
-    """The text of the catalog's prompt `wording` for a task; for an unknown task, `wording`."""
+    """The catalog's prompt for a task, in its version `wording`, such as "default"; if the catalog
+    has no prompt for the task, `wording` itself."""
     name = PROMPT_TASKS.get(task, task)
     if not wording or name not in catalog.tasks():
         return wording
     return catalog.prompt(name, fidelity=wording).text
 
 
-# task of a benchmark -> its name in the catalog of prompts
-PROMPT_TASKS = {
+PROMPT_TASKS = {  # task of a benchmark -> its name in the catalog of prompts
     "dehazing": "dehaze",
     "deraining": "derain",
     "desnowing": "desnow",

@@ -93,14 +93,15 @@ def _text_of(path: Path) -> str:
 def _manifest_item(row: dict[str, str], root: Path) -> Item:
     first = next((row[role] for role in ROLES if row.get(role)), "")
     if not first:
-        raise SettingsError(f"{root}: a manifest row must name a picture; remove this row: {row}")
+        raise SettingsError(f"{root}: this row of the manifest has no picture; remove it: {row}")
     facts: dict[str, Any] = {role: root / row[role] if row.get(role) else None for role in ROLES}
     facts |= {name: row.get(name) or "" for name in ("split", "generator", "licence", "scene")}
     return Item(name=first, task=row["task"], dataset=row.get("dataset") or root.name, **facts)
 
 
 def from_folder(folder: Path, *, task: str) -> Dataset:
-    """Read a dataset from a folder with input/, target/, generated/, matching pictures by name."""
+    """Read a dataset, all of one `task`, from a folder with input/, target/, generated/, matching
+    pictures by name."""
     places = {role: _place(folder, role) for role in ROLES}
     if not (places["input"].is_dir() or places["target"].is_dir()) and _pictures(folder):
         places["input"] = folder
@@ -199,7 +200,7 @@ def _some(names: Sequence[str], limit: int = 5) -> str:
 
 
 def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
-    """Raise SettingsError if a file is missing, or if two rows are about the same picture."""
+    """Raise SettingsError if the manifest `path` names an absent file or a picture twice."""
     files = [file for i in items for file in (i.input, i.target, i.generated) if file is not None]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:
@@ -207,8 +208,8 @@ def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
     twice = [name for name, n in Counter(item.name for item in items).items() if n > 1]
     if twice:
         raise SettingsError(
-            f"{path}: expected one row per picture, found several rows for {_some(twice)}; write "
-            "the rows of each generator into a manifest of its own"
+            f"{path}: expected one row per picture, found several rows for {_some(twice)}; keep "
+            "one, or write one manifest for each generator"
         )
 
 
@@ -221,7 +222,7 @@ class Layout:
         key: regular expression for the file name without suffix, "" for the whole name. Files for
             which it finds the same groups belong together; the joined groups are their key.
         folder: whether names of folders that match a wildcard of the pattern are part of the key.
-        test: regular expression; pictures whose key matches are split "test", the others "train".
+        test: regular expression; keys that match are split "test", others "train"; "" for none.
         scene: regular expression whose group is the name of the scene in the key; "" for none.
         task: the task of these pictures, "" for that of the dataset.
     """
@@ -240,8 +241,8 @@ class Layout:
         return " with ".join(sides)
 
     def key_of(self, path: Path, root: Path, pattern: str) -> str | None:
-        """The key of a file below `root` that the glob `pattern` matches; files with equal keys
-        belong together. None if the regular expression `key` does not match the file's name."""
+        """The key of a file below the dataset folder `root` that the glob `pattern` matches; files
+        with equal keys belong together. None if the regular expression `key` finds nothing."""
         name = path.stem
         if self.key:
             match = re.search(self.key, name)
@@ -260,8 +261,7 @@ def find_items(folder: Path, layouts: Iterable[Layout]) -> list[Item]:
     used: set[Path] = set()
     items: list[Item] = []
     for layout in layouts:
-        items_here = _items(folder, layout)
-        fresh = [item for item in items_here if (item.input or item.target) not in used]
+        fresh = [i for i in _items(folder, layout) if (i.input or i.target) not in used]
         for item in fresh:
             used |= {p for p in (item.input, item.target, item.generated) if p is not None}
         items += fresh

@@ -45,7 +45,7 @@ def download(
     Data is first written to `target`.part, and an interrupted download is continued, unless the
     file on the server has changed. After every block `tell` is called with the name of the file,
     the bytes so far and those in total (None: unknown). Raises RunError if the connection fails,
-    InputError if the checksum is not `sha256`.
+    InputError if the file's checksum is not `sha256` ("": any is accepted).
     """
     if not target.is_file():
         part, tag = target.with_name(target.name + ".part"), target.with_name(target.name + ".tag")
@@ -80,7 +80,9 @@ def _get(address: str, part: Path, tag: Path, client: httpx2.Client, tell: Tell)
             return
         if answer.status_code == 416:  # the partial file is longer than the remote one
             part.unlink()
-            raise httpx2.RemoteProtocolError("the file on the server has changed")
+            raise httpx2.RemoteProtocolError(
+                "the file on the server has changed since the download began"
+            )
         answer.raise_for_status()
         goes_on = answer.status_code == 206 and _starts_at(answer, start)
         start = start if goes_on else 0
@@ -95,7 +97,9 @@ def _get(address: str, part: Path, tag: Path, client: httpx2.Client, tell: Tell)
                 file.write(chunk)
                 tell(part.stem, file.tell(), total)
         if total is not None and part.stat().st_size != total:
-            raise httpx2.RemoteProtocolError("the connection ended early")
+            raise httpx2.RemoteProtocolError(
+                "the connection ended before the whole file had arrived"
+            )
 
 
 def _starts_at(answer: httpx2.Response, start: int) -> bool:
@@ -123,7 +127,7 @@ def digest(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpack a zip archive into `folder`. Returns the number of files.
+    """Unpack a zip archive into `folder`. Returns the number of files unpacked.
 
     Before anything is written, the archive is checked: InputError is raised if it has paths outside
     the folder, links, encrypted files, or so much content that it could fill the disk.

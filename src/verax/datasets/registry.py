@@ -39,12 +39,13 @@ class DatasetEntry:
         redistribute: whether outputs made from the dataset may be published.
         home: address of the project page.
         fetch: "direct" if the files can be downloaded from `places`, else "manual".
+        task: kind of damage, such as "dehazing"; a layout may have another one.
         layouts: where the files lie in the published copies.
         splits: number of pictures by name of the split; 0 if unknown.
         leaks: pitfalls, such as other datasets with the same scenes.
         places: addresses of the files.
         steps: how to get the files by hand, in words.
-        generator: the model that made the generated pictures.
+        generator: the model that made the generated pictures; "" if none or unknown.
         sha256: checksums of downloaded files by name.
     """
 
@@ -85,7 +86,7 @@ class Place:
 def known(*, changes: Path | None = None) -> dict[str, DatasetEntry]:
     """Every dataset of the catalog by name.
 
-    A file datasets.toml in the folder `changes` adds entries or replaces them.
+    A file datasets.toml in the folder `changes` adds entries or replaces them; None: there is none.
     """
     entries = table("datasets", changes=changes).items()
     return {name: _entry(name, facts) for name, facts in entries if isinstance(facts, dict)}
@@ -101,7 +102,7 @@ def _entry(name: str, facts: Mapping[str, Any]) -> DatasetEntry:
     except (KeyError, TypeError) as exc:
         raise SettingsError(
             f"datasets.toml: the entry {name} lacks a field or has an unknown one ({exc}); correct "
-            "the entry"
+            "the entry in the file datasets.toml in Verax's home folder"
         ) from exc
 
 
@@ -168,7 +169,8 @@ def _item(entry: DatasetEntry, item: Item) -> Item:
 
 
 def complete(entry: DatasetEntry, count: int) -> bool:
-    """Whether `count` pictures are a complete copy: one split, or the first splits together."""
+    """Whether `count` pictures are a complete copy: any one split, or the first two, three ...
+    splits together."""
     return count in expected_sizes(entry)
 
 
@@ -235,7 +237,7 @@ def load_known(name: str, home: Path) -> Dataset:
 
 
 def read_own(name: str, place: Place) -> Dataset:
-    """Read a dataset from a user's own folder, which was added under this name."""
+    """Read a dataset from `place`, a user's own folder that was added under this name."""
     dataset = _from_path(Path(place.folder), task=place.task or name)
     items = tuple(replace(i, licence=i.licence or place.licence) for i in dataset.items)
     if not Path(place.folder, "manifest.csv").is_file():
@@ -250,7 +252,9 @@ def recognise(
 
     Returns that dataset (None if uncertain), and the names of all datasets whose files would lie at
     the same paths. A dataset is certain only if the folder has the published number of pictures,
-    and if its path has the dataset's name or its files have names that are not usual.
+    and if its path has the dataset's name or its files have unusual names
+    (not such as "input" or "gt").
+    `entries` are the published datasets by name.
     """
     alike: list[str] = []
     sure: list[DatasetEntry] = []

@@ -49,7 +49,7 @@ class Mark:
         points: (x, y) in px from the top left: one for a dot or text, two for a line (ends) or a
             bar (opposite corners), any number for a curve.
         look: names of CSS classes, separated by spaces.
-        words: the text of a "text"; the tooltip of other marks.
+        words: the text of a "text"; the tooltip of a dot or bar, "" for none.
         opacity: of the fill, 0..1; None: as the CSS says.
     """
 
@@ -64,7 +64,8 @@ class Mark:
 class Figure:
     """A plot with title and caption.
 
-    `about` names what the plot shows, such as a task; `size` is (width, height) in px.
+    `about` names what the plot shows, such as a task ("" for a whole run); `size` is (width,
+    height) in px.
     """
 
     title: str
@@ -170,7 +171,10 @@ def scale(low: float, high: float, start: float, end: float) -> Scale:
 
 
 def span(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
-    """(lowest, highest) finite value, both moved outwards by `margin` times their difference."""
+    """(lowest, highest) finite value, both moved outwards by `margin` times their difference.
+
+    If they are equal, they are moved by 5 % of the value, and by at least 0.05.
+    """
     known = [value for value in values if math.isfinite(value)]
     low, high = min(known), max(known)
     extra = margin * (high - low) or max(abs(high), 1.0) * 0.05
@@ -178,7 +182,7 @@ def span(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float, most: int = 8) -> list[float]:
-    """Round numbers at equal steps between low and high: about `most` / 2 to `most` of them."""
+    """Round numbers at equal steps from `low` to `high`: about `most` / 2 to `most` of them."""
     power = 10 ** math.floor(math.log10((high - low) / (most / 2)))
     step = next(power * m for m in (1, 2, 5, 10) if (high - low) / (power * m) <= most)
     first = math.ceil(low / step)
@@ -210,8 +214,8 @@ def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:
-    """The positions in the same order, some increased so that any two are at least `distance`
-    apart."""
+    """The positions (px), some of them increased so that any two are at least `distance` px apart.
+    The result has the order of `places`."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for before, after in pairwise(order):
@@ -231,7 +235,8 @@ def viewer_style() -> str:
 
 
 def template(name: str, **filters: Callable[..., str]) -> "jinja2.Template":
-    """The Jinja template `name` of this package. `filters` are functions that it uses by name."""
+    """The Jinja template `name` of this package. `filters` are functions that turn values into
+    text, by the names under which the template calls them."""
     import jinja2
 
     environment = jinja2.Environment(

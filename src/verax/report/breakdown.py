@@ -36,7 +36,7 @@ COLUMNS = {
 @dataclass(frozen=True, slots=True)
 class Group:
     """`n` outputs whose registration confidence or drift lies between `low` and `high`, and their
-    mean gain over the unchanged photo."""
+    mean gain over the unchanged photo, in a metric; a positive gain is better."""
 
     low: float
     high: float
@@ -68,9 +68,10 @@ class Changes:
     Attributes:
         label: the method with its kind of prior, such as "full (files)".
         n: number of outputs.
-        medians: of ten measured numbers, such as the shift; None for a number without any value.
+        medians: of ten measured numbers, such as drift and shift, in the order of the constant
+            COLUMNS; None for a number without any value.
         scene_changed: number of outputs with changed time of day or light, such as night made day.
-        foreign: number of outputs that were not registered, since they show another scene.
+        foreign: number of outputs that show another scene, or for which this is uncertain.
     """
 
     generator: str
@@ -85,7 +86,8 @@ class Changes:
 @dataclass(frozen=True, slots=True)
 class Rungs:
     """The loss ladder: mean PSNR of `n` priors, uncorrected and after each of several corrections
-    (size, geometry, colour). `source`: prior, generator; `steps`: (correction, PSNR in dB)."""
+    (size, geometry, colour). `source` is the kind of prior with its generator; `steps` are (name of
+    the correction, PSNR in dB), the uncorrected priors first."""
 
     task: str
     source: str
@@ -96,7 +98,8 @@ class Rungs:
 def splits(results: Results, *, metric: str = "psnr") -> list[Split]:
     """For each method, its gain over the unchanged photo by registration confidence and by drift.
 
-    Drift is the size of all deviations, 0..100. Methods with fewer than 8 outputs are left out.
+    Drift is the size of all deviations, 0..100. The outputs of a method form four groups by each of
+    the two; methods with fewer than 8 outputs are left out.
     """
     gains = gains_of(results, metric)
     points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
@@ -137,17 +140,15 @@ def changes(results: Results) -> list[Changes]:
 
 
 def _changes(generator: str, task: str, label: str, entries: list[dict[str, Any]]) -> Changes:
-    medians = []
-    for name in COLUMNS:
-        values = [entry[name] for entry in entries if entry.get(name) is not None]
-        medians.append(float(np.median(values)) if values else None)
+    columns = ([e[name] for e in entries if e.get(name) is not None] for name in COLUMNS)
+    medians = tuple(float(np.median(values)) if values else None for values in columns)
     changed = sum(entry["scene_state"] != "same" for entry in entries)
     foreign = sum(entry["placed"] in FOREIGN for entry in entries)
-    return Changes(generator, task, label, len(entries), tuple(medians), changed, foreign)
+    return Changes(generator, task, label, len(entries), medians, changed, foreign)
 
 
 def ladders(results: Results) -> list[Rungs]:
-    """Mean PSNR of priors after each correction (size, geometry ...), by task, prior, generator."""
+    """Loss ladders (mean PSNR of priors after each correction) by task, prior and generator."""
     ladders: dict[tuple[str, str], list[list[tuple[str, float]]]] = defaultdict(list)
     for o in results.outputs:
         steps = results.deviations.get(o.key, {}).get("ladder")
@@ -214,7 +215,7 @@ class Quality:
         source: the generator, or the kind of prior if the generator is unknown.
         score: 10 - (mean drift) / 10; drift is the size of all deviations, 0..100. None if unknown.
         success: share of the items whose picture has the right size, shows the photo's scene and
-            is no worse than the unchanged photo.
+            is no worse than the unchanged photo by `metric`.
         best_of: expected best value of `metric` among K pictures of one photo, for K = 1, 2, ...
         seconds: (size of the photo as "WxH", mean seconds of the service, number of calls), small
             sizes first; () where unknown, as for pictures from files.
@@ -261,13 +262,16 @@ def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
 
 
 def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
-    """Whether a picture has the right size and scene, and no gain below 0 in `gains` (by key)."""
+    """Whether a picture has the right size, shows the photo's scene and is no worse than the photo.
+
+    `gains` has by key of the output how much better it is; without an entry it counts as equal.
+    """
     foreign = results.deviations.get(row.key, {}).get("placed") in FOREIGN
     return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
 
 
 def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
-    """(photo size "WxH", mean seconds of the service, number of calls), small sizes first."""
+    """(photo size "WxH", mean seconds of the service, number of calls), smallest size first."""
     by_size: dict[tuple[int, int], list[float]] = defaultdict(list)
     for row in rows:
         if row.prior_seconds is not None:
@@ -277,24 +281,18 @@ def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
 
 
 def best_of(groups: list[list[float]], *, higher_is_better: bool = True) -> tuple[float, ...]:
-    """Expected best value of K pictures for one photo, for K = 1, 2, ... up to the smallest n.
+    """Expected best value of K pictures for one photo, for K = 1, 2, ... up to the smallest group.
 
     A group has the n values of all pictures for one photo, of which K are drawn without
-    replacement; the result is the mean over groups. Of the values sorted from worst to best, the
-    i-th (from 0) is the best of K with probability C(i, K - 1) / C(n, K).
+    replacement; the result is the mean over groups, () without any. Of values sorted from worst to
+    best, the i-th (from 0) is the best of K with probability C(i, K - 1) / C(n, K).
     """
     if not groups:
         return ()
     ordered = [sorted(group, reverse=not higher_is_better) for group in groups]
-    return tuple(
-        float(
-            np.mean(
-                [
-                    sum(comb(i, k - 1) * value for i, value in enumerate(group))
-                    / comb(len(group), k)
-                    for group in ordered
-                ]
-            )
-        )
-        for k in range(1, min(map(len, ordered)) + 1)
-    )
+
+    def best(group: list[float], k: int) -> float:
+        return sum(comb(i, k - 1) * value for i, value in enumerate(group)) / comb(len(group), k)
+
+    most = min(map(len, ordered))
+    return tuple(float(np.mean([best(g, k) for g in ordered])) for k in range(1, most + 1))

@@ -45,6 +45,7 @@ def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
     """Write a run as CSV, Parquet, tables.tex, tables.md and plots/. Returns the files written.
 
     Parquet and plots need the packages of the extra `bench`; without them they are not written.
+    `plots` says whether plots are wanted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns, rows = wide(results)
@@ -73,7 +74,7 @@ def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
 
 
 def write_csv(path: Path, head: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write the rows as one CSV file; `head` names the columns."""
+    """Write the rows, dicts by name of the column, as one CSV file with the columns `head`."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, head)
         writer.writeheader()
@@ -109,7 +110,7 @@ def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) ->
 
 
 def _save_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Write every plot as PNG, SVG and PDF; returns the files written."""
+    """Write every plot into a folder as PNG, SVG and PDF; returns the files written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in figures:
@@ -128,6 +129,7 @@ class LinePair:
         subset: which pictures of the task were compared, in words; "" for all.
         line_a, line_b: methods with their kind of prior, such as "full (files)".
         difference, low, high: mean of A minus B, and its 95 % bootstrap interval over scenes.
+        pictures, scenes: how many were compared.
         wins: share of pictures on which A has the higher value; ties count half.
         p_value, p_adjusted: p value of the difference, alone and Holm-adjusted over the table.
     """
@@ -150,7 +152,10 @@ class LinePair:
 
 
 def line_pairs(results: Results, *, seed: int = 0) -> list[LinePair]:
-    """Compare every two methods of every table that have pictures of two scenes in common."""
+    """Compare every two methods of every table that have pictures of two scenes in common.
+
+    `seed` is that of the bootstrap.
+    """
     pairs = []
     for subset, outputs, metric, protocol, values in grouped(results):
         rows: dict[str, list[OutputRow]] = defaultdict(list)

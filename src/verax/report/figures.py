@@ -30,7 +30,7 @@ MOST_LETTERS = 30
 
 def same_pictures(tables: Sequence[Table]) -> list[list[Table]]:
     """Groups of tables about the same pictures, a table per metric and protocol. The first of a
-    group is the main table, for PSNR if this was computed."""
+    group is the main table, for PSNR if this was computed. Tables of a group must be neighbours."""
     groups = groupby(tables, key=lambda t: (t.task, t.degradation, t.subset))
     return [list(several) for _, several in groups]
 
@@ -38,8 +38,8 @@ def same_pictures(tables: Sequence[Table]) -> list[list[Table]]:
 def run_figures(
     tables: Sequence[Table], ladders: Sequence[Rungs], qualities: Sequence[Quality]
 ) -> list[Figure]:
-    """All plots of a run. `ladders` have the PSNR of priors after each of several corrections,
-    `qualities` say how good the pictures of each generator are."""
+    """All plots of a run. `tables` are all its tables, `ladders` have the PSNR of priors after each
+    of several corrections, `qualities` say how good the pictures of each generator are."""
     figures = []
     for several in same_pictures(tables):
         figures += table_figures(several)
@@ -71,7 +71,8 @@ class PageView:
         return next((one for one in self.main.lines if one.label == "identity"), None)
 
     def other(self, table: Table, line: Line) -> Line | None:
-        """The row of another table with the method and prior of `line`; None if there is none."""
+        """The row of `table` with the same method and prior as `line`, a row of another table; None
+        if there is none."""
         name = line.method, line.prior
         return next((one for one in table.lines if (one.method, one.prior) == name), None)
 
@@ -164,8 +165,8 @@ def ranks_figure(table: Table) -> Figure:
 
 
 def plane_figure(distortion: Table, perception: Table) -> Figure:
-    """One dot per method, better to the right and upwards: PSNR from the table `distortion`, and a
-    metric without reference from the table `perception`."""
+    """One dot per method, better to the right and upwards. Its x is the mean PSNR, from the table
+    `distortion`; its y is the mean of a metric without reference, from the table `perception`."""
     other = {(one.method, one.prior): one.interval for one in perception.lines}
     points = [
         (one.label, one.interval.mean, mate.mean)
@@ -234,8 +235,8 @@ def ladder_figure(ladder: Rungs) -> Figure:
 
 
 def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
-    """Curves over K of the expected best value among K pictures that a service makes for a photo;
-    None if it was called only once for each photo."""
+    """A curve per generator and task: the expected best value of a metric among K pictures that a
+    service makes for one photo, over K. None if it was called only once for each photo."""
     curves = [one for one in qualities if len(one.best_of) > 1]
     if not curves:
         return None

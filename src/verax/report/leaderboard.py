@@ -47,15 +47,16 @@ class Line:
             and there is none, in this order.
         seconds, cost_usd: mean time of an output, and cost of all outputs.
         spread: typical standard deviation over repeats of one picture; NaN without repeats.
-        gain: this row minus the unchanged photo, on the pictures both have; None for the unchanged
-            photo itself, and if the pictures show fewer than two scenes.
+        gain: this row minus the unchanged photo, on the pictures both have, in the metric's unit,
+            whichever direction is better; None for the unchanged photo itself, and if the pictures
+            show fewer than two scenes.
         p_gain: p value of `gain`, Holm-adjusted over the table; NaN if `gain` is None.
         against_best: the best row minus this one, on the pictures both have; None for the best row,
             and if the pictures show fewer than two scenes.
         p_adjusted: p value of `against_best`, Holm-adjusted over the table; NaN if that is None.
         rank_shares: shares of bootstrap resamples in which this row is first, second, ...; () if
             the rows have no picture in common.
-        place: 1 for the best mean, 2 for the second, ...
+        place: 1 for the best mean, 2 for the second, ...; rows without scores come last.
     """
 
     method: str
@@ -117,7 +118,7 @@ class Table:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """The outcomes that occurred in any row."""
+        """The outcomes, such as "failed", that occurred in any row."""
         return tuple(
             o for i, o in enumerate(OUTCOMES) if any(line.outcomes[i] for line in self.lines)
         )
@@ -137,7 +138,10 @@ class Table:
 
 
 def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
-    """The tables of a run, one per task, degradation, set of pictures, metric and protocol."""
+    """The tables of a run, one per task, degradation, set of pictures, metric and protocol.
+
+    `seed` is that of the bootstrap.
+    """
     return [
         replace(
             _table(part, subset, metric, protocol, values, seed),
@@ -194,12 +198,12 @@ def _figures(
     higher: bool,
     seed: int,
 ) -> list[tuple[Name, dict[str, Any]]]:
-    """The statistics of methods, best first as in `order`.
+    """The statistics of the methods in `order`, which is best first.
 
-    Returns (method, values for the statistical fields of its row of the table) for each. `per_item`
-    has each method's values by picture, `scenes` the scene of each picture. `higher` says whether
-    higher values are better. Every interval uses the same seed, so that methods with equal values
-    get equal intervals.
+    A method is named by (method, prior). Returns for each (its name, a dict of the statistical
+    fields of its row of the table). `per_item` has each method's values by picture, `scenes` the
+    scene of each picture. `higher` says whether higher values are better. Every interval uses the
+    same `seed` of the bootstrap, so that methods with equal values get equal intervals.
     """
     shares = _rank_shares([per_item[name] for name in order], scenes, higher, seed)
     best = per_item[order[0]] if order else {}
@@ -233,7 +237,8 @@ def _figures(
 
 
 def _without_score(place: int) -> dict[str, Any]:
-    """Values for the statistical fields of a `Line` (row of a table) that has no scores."""
+    """Values for the statistical fields of a `Line` (row of a table) that has no scores. `place` is
+    its place in the table, after all rows with scores."""
     return {
         "interval": None,
         "gain": None,
@@ -250,8 +255,9 @@ def _rank_shares(
 ) -> list[tuple[float, ...]]:
     """For each method, the shares of bootstrap resamples in which it has rank 1, 2, ...
 
-    `tables` has for each method its values by picture. Only pictures on which all methods have a
-    value are used; without any such picture, every entry is ().
+    `tables` has for each method its values by picture, `scenes` the scene of each picture. `higher`
+    says whether higher values are better, `seed` is that of the bootstrap. Only pictures on which
+    all methods have a value are used; without any such picture, every entry is ().
     """
     items = shared_pictures(tables)
     if not items:
@@ -265,7 +271,7 @@ def _rank_shares(
 
 def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
     """Values for the fields of a `Line` (row of a table) about all its outputs: counts of outcomes,
-    time, cost and spread. `values` has the metric by key of the output."""
+    time, cost and spread. `values` has the value of the metric by key of the output."""
     counts = Counter(output.outcome for output in outputs)
     return {
         "outcomes": tuple(counts[outcome] for outcome in OUTCOMES),
@@ -277,7 +283,7 @@ def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, An
 
 def _spread(outputs: list[OutputRow], values: dict[str, float]) -> float:
     """Root mean square, over pictures, of the standard deviation over repeats of a picture; NaN
-    without repeats. `values` has the metric by key of the output."""
+    without repeats. `values` has the value of the metric by key of the output."""
     repeats: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for output in outputs:
         if output.key in values:

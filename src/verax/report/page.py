@@ -37,8 +37,7 @@ BESIDE = "pictures"  # folder of copies beside a page
 
 INSIDE_BYTES = 20_000_000  # up to this sum of all files, pictures are embedded unchanged
 PREVIEW_PIXELS = 400_000_000  # up to this sum, as previews: a page of 30 to 60 MB
-PREVIEW_SIDE = 1600
-PREVIEW_QUALITY = 82
+PREVIEW_SIDE, PREVIEW_QUALITY = 1600, 82
 WEB = ("png", "jpeg", "webp", "avif")  # formats that browsers show
 NOTHING = -1  # index of an empty value
 LEVEL = 0.05  # significance level of a gain
@@ -47,8 +46,9 @@ MOST_OVERLAYS = 1200  # outputs with arrows and boxes, about 12 KB each
 
 
 def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
-    """Write the HTML report of a run to the file `target`, which is returned. `way` is the way to
-    include pictures; None chooses it by their size."""
+    """Write the HTML report of a run to the file `target`, which is returned. `way` says how the
+    pictures are included: "inside" (embedded), "previews" (embedded, but small), "beside" (copied
+    to a folder) or "linked"; None chooses it by their size."""
     results = read(record)
     paths = files_of(results, record.folder)
     pictures = PageImages(target.resolve().parent, way or choose_way(paths))
@@ -122,7 +122,8 @@ def _pixels(path: Path) -> int:
 
 @dataclass(slots=True)
 class PageImages:
-    """Makes addresses (`src`) of pictures for a page in `folder`; `ready` has those made so far."""
+    """Makes the addresses (`src`) of pictures for a page in `folder`, which includes them as `way`
+    says, such as "linked". `ready` has the addresses of previews by path of the picture file."""
 
     folder: Path
     way: Way
@@ -148,11 +149,9 @@ class PageImages:
         try:
             if self.way == "previews":
                 kind, data = "webp", _preview(path)
-            elif kind is None:
-                kind, data = "png", images.encode(images.read(path).pixels, format="png")
             else:
-                data = path.read_bytes()
-                if has_place(data):  # has a GPS position; a page may be shared
+                data = b"" if kind is None else path.read_bytes()
+                if kind is None or has_place(data):  # with a GPS position; a page may be shared
                     kind, data = "png", images.encode(images.read(path).pixels, format="png")
         except InputError:  # the run counts a broken photo as failed
             return ""
@@ -161,7 +160,7 @@ class PageImages:
         return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
     def _copied(self, data: bytes, kind: str) -> str:
-        """Write a picture beside the page, named by its hash; returns its relative address."""
+        """Write a picture (`data`, format `kind`) beside the page; returns its relative address."""
         name = f"{hashlib.sha256(data).hexdigest()[:16]}.{kind}"
         write_whole(self.folder / BESIDE / name, data)
         return f"{BESIDE}/{name}"
@@ -196,8 +195,9 @@ class Index:
 class Rows:
     """Turns outputs into rows of the page's gallery, with indices into lists of distinct values.
 
-    `folder` is that of the run. `places` has the index in `sources` of each picture so far, so that
-    its file is read only once; `overlays` counts the overlays (arrows and boxes) so far.
+    `folder` is that of the run. The lists are `labels` (of methods), `reasons` (of outcomes) and
+    `sources` (addresses of pictures). `places` has the index in `sources` of each picture so far,
+    so that its file is read only once; `overlays` counts the overlays (arrows and boxes) so far.
     """
 
     results: Results
@@ -226,15 +226,15 @@ class Rows:
         values = {s.metric: s.value for s in self.results.scores.get(row.key, ())}
         scores = [None if (v := values.get(m)) is None else round(v, 4) for m in self.metrics]
         places = [self.labels.of(label), OUTCOMES.index(row.outcome), self.reasons.of(row.reason)]
-        fields = [*places, self.output(row), scores]
         overlay = self.overlay(row)
-        return [*fields, overlay] if overlay else fields
+        return [*places, self.output(row), scores, *([overlay] if overlay else [])]
 
     def overlay(self, row: OutputRow) -> list[Any]:
         """[motion, changed objects, width, height] of an output; [] if not measured.
 
-        Motion is a list of (x, y, dx, dy), objects of (kind, left, top, right, bottom), as shares
-        of the photo's width and height, which are in px.
+        Motion is a list of (x, y, dx, dy), a place and its displacement; objects is a list of
+        (kind, left, top, right, bottom); all as shares of the photo's width and height (in px).
+        Only the first 1200 outputs get an overlay, the others get [].
         """
         entry = self.results.deviations.get(row.key, {})
         if "motion" not in entry or self.overlays >= MOST_OVERLAYS:

@@ -150,7 +150,7 @@ def _without_folder(row: OutputRow) -> str:
 
 
 def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
-    """The row of one published output in the release's table; `data` are the bytes of its PNG."""
+    """The row of an output in the published table; `results` has its scores, `data` is its PNG."""
     facts = asdict(row)
     for name in ("photo", "reference", "registration", "prior_file"):
         del facts[name]
@@ -171,7 +171,8 @@ def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
 
 
 def _write_shards(folder: Path, pictures: Path, rows: list[dict[str, Any]]) -> None:
-    """Write tar files of 1000 pictures with their `rows` as JSON, byte for byte reproducible."""
+    """Write the PNGs in `pictures` and their `rows` (as JSON) as tar files of 1000 pictures each
+    into `folder`, byte for byte reproducible."""
     folder.mkdir()
     for number, start in enumerate(range(0, len(rows), PER_SHARD)):
         with tarfile.open(folder / f"test-{number:06d}.tar", "w") as shard:
@@ -212,7 +213,7 @@ def card(
 ) -> str:
     """The dataset card: Markdown with the YAML head that dataset hubs read.
 
-    `about` has the plan and the environments of the run.
+    `published`, `withheld` are rows of outputs; `about` has the run's plan and environments.
     """
     rows = results.outputs
     plan = about["plan"] or {}
@@ -280,9 +281,8 @@ def _prompts(results: Results) -> str:
             "were made."
         )
     rows = [(task, name, prompt_text(task, name)) for task, name in wordings]
-    return "Prompts as the services received them:\n\n" + _table(
-        ("task", "wording", "prompt"), rows
-    )
+    table = _table(("task", "wording", "prompt"), rows)
+    return f"Prompts as the services received them:\n\n{table}"
 
 
 def _groups(results: Results) -> list[tuple[Any, ...]]:

@@ -76,7 +76,7 @@ def values_of(results: Results, metric: str) -> dict[str, float]:
 def gains_of(results: Results, metric: str) -> dict[str, float]:
     """By key of the output: by how much its metric is better than that of the unchanged photo.
 
-    An output is left out if it or the unchanged photo has no value.
+    Negative if it is worse. An output is left out if it or the unchanged photo has no value.
     """
     values = values_of(results, metric)
     nothing = {
@@ -155,7 +155,8 @@ def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> 
 
 
 def shared_pictures(tables: Sequence[Values]) -> list[Picture]:
-    """The pictures that have a value in each of `tables`, sorted by dataset and name."""
+    """The pictures that have a value in each of `tables` (one per method, with its values by
+    picture), sorted by dataset and name."""
     return sorted(set.intersection(*(set(t) for t in tables))) if tables else []
 
 
@@ -164,8 +165,8 @@ def compare_lines(
 ) -> Comparison | None:
     """Compare two methods, `first` minus `second`, on the pictures for which both have a value.
 
-    `scenes` has the scene of each picture; `rng` resamples scenes. Returns None if the compared
-    pictures show fewer than two scenes.
+    Both are the values of a method by picture. `scenes` has the scene of each picture; `rng`
+    resamples scenes. Returns None if the compared pictures show fewer than two scenes.
     """
     pictures = shared_pictures([first, second])
     names = [scenes[picture] for picture in pictures]
@@ -233,7 +234,8 @@ class RunComparison:
 def compare_runs(a: Results, b: Results, *, seed: int = 0) -> RunComparison:
     """Compare two runs on the outputs that both have; their versions of Verax may differ.
 
-    Outputs are paired by picture, degradation, method, prior, prompt and repeat, not by key.
+    Outputs are paired by picture, degradation, method, prior, prompt and repeat, not by key. `seed`
+    is that of the bootstrap.
     """
     rows_a, rows_b = _by_name(a), _by_name(b)
     both = [(rows_a[name], rows_b[name]) for name in rows_a if name in rows_b]

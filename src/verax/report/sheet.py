@@ -52,7 +52,11 @@ def trust_picture(trust: NDArray[np.float16]) -> Image:
 
 
 def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
-    """One picture that shows photo, prior, restoration and trust map, with a text on the result."""
+    """One picture that shows photo, prior, prior on the photo's grid, restoration and trust map,
+    with a text on the result.
+
+    `prior` is the prior as it was given; if it is None, the sheet shows only photo and restoration.
+    """
     panels: list[tuple[str, Image]] = [("photo", restoration.photo.pixels)]
     if prior is not None and restoration.warped is not None:
         panels += [
@@ -90,7 +94,7 @@ def in_words(restoration: Restoration) -> list[str]:
 def sheet(panels: Sequence[tuple[str, Image]], *, words: Sequence[str], columns: int = 3) -> Image:
     """One picture with (caption, picture) panels of equal width, then a panel with text lines.
 
-    The panels are in rows of `columns` panels; `words` are the lines of the text.
+    The panels are in rows of at most `columns` panels; `words` are the lines of the text.
     """
     heights = [round(PANEL_WIDTH * p.shape[0] / p.shape[1]) for _, p in panels]
     row_height = max(heights) + CAPTION + MARGIN
@@ -133,9 +137,11 @@ def _wrapped(lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.Imag
 
 
 def faces_sheet(restoration: Restoration) -> Image | None:
-    """One picture with a row per face, largest first; generated pixels are marked in red.
+    """One picture with a row for each of the 12 largest faces in the photo, largest first.
 
-    None if no face was found in the photo, or if the prior was not registered.
+    A row shows the face in the photo, in the registered prior, in the restoration, and again in the
+    restoration with the generated pixels in red. None if no face was found in the photo, or if the
+    prior was not registered.
     """
     if not restoration.faces or restoration.warped is None:
         return None
@@ -163,8 +169,11 @@ def faces_sheet(restoration: Restoration) -> Image | None:
 
 
 def cut_out(picture: Image, check: FaceCheck) -> Image:
-    """The square around a face, resized to 240x240 px. Where the square exceeds the picture, the
-    pixels of the picture's edge are repeated."""
+    """The square around a face, with a margin, resized to 240x240 px.
+
+    `picture` is on the photo's grid; `check` has the place of the face in the photo. Where the
+    square exceeds the picture, the pixels of the picture's edge are repeated.
+    """
     left, top, right, bottom = check.face.box
     side = max(right - left, bottom - top) + 2 * FACE_ROOM * check.face.width
     scale = FACE_SIDE / side
@@ -216,7 +225,8 @@ def write_report(folder: Path, result: "Made", record: dict[str, Any]) -> None:
 def write_index(folder: Path, rows: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:
     """Write folder/index.html, a page that shows the reports of all photos; returns its path.
 
-    `rows` has for each photo the folder of its report, and the restoration's data or an "error".
+    `rows` has for each photo the folder of its report, and a dict with the data of the restoration
+    ("photo", "prior", "seconds", "notes"), or with "photo" and "error" if it failed.
     """
     parts = "".join(_index_row(folder, place, record) for place, record in rows)
     failed = sum("error" in record for _, record in rows)
