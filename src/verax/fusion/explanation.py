@@ -263,7 +263,7 @@ def _not_spoilt(faults: Faults | None) -> float:
 
 
 def _buried(faults: Faults | None) -> bool:
-    """Whether heavy rain hides most of the scene."""
+    """Whether heavy rain hides most of the scene; False if `faults` is None."""
     return bool(faults and faults["rain"].certainty > 0.5 and faults["rain"].severity >= BURIED)
 
 

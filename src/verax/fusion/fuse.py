@@ -138,7 +138,8 @@ def fuse(
 
 
 def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
-    """What `fuse` returns for a usable prior, before its contrast is made to follow fidelity."""
+    """What `fuse` returns for a usable prior at one fidelity in [0, 1]. Only the last step is
+    missing, which makes contrast rise or fall steadily as the fidelity is lowered."""
     dial, reasons = _dial(fidelity, pair)
     base, faults = pair.base, pair.faults
     with ThreadPoolExecutor(1) as beside:
@@ -167,9 +168,10 @@ def _dial(fidelity: float, pair: _Pair) -> tuple[Dial, dict[str, float]]:
 def _explained(
     pair: _Pair, recipe: Recipe, explanation: Explanation, statistics: _Statistics, dial: Dial
 ) -> Fusion:
-    """The restoration of the photo with what `explanation`, its faults, justifies taking from the
-    prior. `recipe`: how to change the light. `statistics`: of each octave (pyramid level), and the
-    contrasts of photo and prior. `dial`: the fidelity as thresholds, which limit what is taken."""
+    """The restoration of the photo with what may be taken from the prior, given the photo's faults
+    in `explanation`. `recipe`: how to change the light. `statistics`: of each octave (pyramid
+    level), the finest first, and the contrasts of photo and prior. `dial`: the fidelity as
+    thresholds, which limit what is taken."""
     (octaves, contrasts), base = statistics, pair.base
     pictures = _prepared(pair, recipe, explanation)
     covered = float(pictures.front.mean()) * explanation.front * dial.front
@@ -249,7 +251,8 @@ def _sharpened(
 
 
 def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:
-    """At fidelity 0: the prior where it covers the photo, elsewhere the base in the new light."""
+    """The restoration at fidelity 0: the prior where it covers the photo, elsewhere the base after
+    the change of light `recipe`. `pictures` holds both."""
     valid = pictures.valid[..., None]
     trust = trust_map(pictures.toned, pictures.source, None) * (1 - valid.astype(np.float16))
     trust[..., 3] += pictures.valid.astype(np.float16)
@@ -270,8 +273,9 @@ def _in_contrast(
 
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:
-    """The restoration `pixels`, its luma moved to within the rounding of the photo's JPEG file
-    where the prior removed nothing; unchanged if the photo has other faults or was no JPEG."""
+    """The restoration `pixels`, its luma moved to within the rounding of the photo's JPEG file, but
+    not where `pictures.front` says that the prior removed something; unchanged if the photo also
+    has wrong light or a blur, or was no JPEG."""
     other = explanation.light > 0 or max(explanation.blur) > BLURRED
     steps = None if other else steps_of(photo)
     if steps is None:

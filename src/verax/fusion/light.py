@@ -89,11 +89,12 @@ def solve(
 
 
 def _target(base: Image, prior: Image, lit: Image | None, weight: Plane, dial: Dial) -> Image:
-    """The light intended for the result, as a picture (h, w, 3): a weighted mean of the prior, of
-    `lit`, and of `lit` or else the base with one gain and offset for each channel, fitted to the
-    prior. The last two hold less of the generator's style. All pictures are reduced to the same
-    size. `lit`: the photo with only its light restored, or None. `weight` (h, w): of each pixel of
-    the prior."""
+    """The light intended for the result, as a picture (h, w, 3) of the same small size as all
+    parameters: a weighted mean of the prior, of `lit`, and of an even change of light (`lit` or, if
+    that is None, the base, with one gain and offset for each channel, fitted to the prior). The
+    last two hold less of the generator's style. `lit`: the photo with only its light restored, or
+    None. `weight` (h, w): of each pixel of the prior. `dial`: the fidelity as thresholds, which
+    hold the weights of the three."""
     start, alike = lit, 0.0
     if start is None:
         curve = matching.exposure_curve(matching.fit_exposure(base, prior, weight))
@@ -134,14 +135,14 @@ def noise_need(
 
 
 def toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
-    """The source (H, W, 3), a base, after the change of light `recipe`, as far as the photo's
-    faults, `explanation`, justify it."""
+    """The source (H, W, 3), a base, after the change of light `recipe`. How much of the change is
+    applied follows from `explanation`, the faults of the photo that justify it."""
     share = explanation.light if not recipe.change else 1.0  # that recipe holds colour only
     return toned_by(recipe, source, share) if share > 0 else source
 
 
 def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
-    """The base after the change of light `recipe`, applied by the given `share` in [0, 1]."""
+    """The base after the change of light `recipe`; only `share`, in [0, 1], of it is applied."""
     pixels, height = np.empty_like(base), base.shape[0]
 
     def denoised(part: planes.Part, _: object) -> Image:

@@ -43,7 +43,8 @@ def exposure_curve(gain: float) -> Float:
 
 
 def expose(image: Image, curve: Float) -> Image:
-    """The picture after an exposure. `curve` (16385,): results for even steps from 0 to 1."""
+    """The picture, in [0, 1], after an exposure. `curve` (16385,): its results for evenly spaced
+    values from 0 to 1."""
     steps = cv2.multiply(image, (CURVE_STEPS,) * 4, dtype=cv2.CV_16U)
     return np.asarray(np.take(curve, steps), np.float32)
 
@@ -107,8 +108,9 @@ ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Relight:
-    """Changes the prior's light to the photo's by smooth fields: contrast is multiplied by `gain`
-    (h, w), then `offset` (h, w, 3) is added to the colour. Their long side is at most 160 px."""
+    """Changes the prior's light to the photo's by smooth fields: values are multiplied by `gain`
+    (h, w), then `offset` (h, w, 3) is added. The fields are at most 160 px a side and enlarged to
+    the picture."""
 
     gain: Plane
     offset: Float
@@ -143,7 +145,8 @@ def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
 
 
 def _mean(values: Float, weight: Plane, sigma: float) -> Float:
-    """Weighted local means of values (h, w) or (h, w, 3) in Gaussian windows of `sigma` px."""
+    """Local means of values (h, w) or (h, w, 3), with the weight (h, w) of each pixel, in Gaussian
+    windows of `sigma` px."""
     total = blur(weight, sigma) + np.float32(1e-6)
     if values.ndim == 2:
         return np.asarray(blur(weight * values, sigma) / total, np.float32)
@@ -165,7 +168,7 @@ Contrasts = NDArray[np.float64]  # (FINE,) standard deviation of each fine octav
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Tiles (h, w) of a picture's luma, and for each tile the weights of its pixels."""
+    """Tiles (h, w) of a picture's luma, and for each the weights of its pixels in [0, 1]."""
 
     tiles: list[Plane]
     weights: list[Plane]

@@ -278,8 +278,9 @@ def _lost_colour(
     off: Plane, energy: Plane, gain: Plane, evidence: Evidence, rules: Rules
 ) -> Plane | np.float32:
     """How far the photo's colour was lost to JPEG compression, (h, w) in [0, 1]: as far as JPEG's
-    error of colours, raised by brightening and `gain`, explains the difference in colour to the
-    prior. `off`: its energy (mean square). `energy`: of the photo's structure in its new light."""
+    error of colours, raised by brightening and by the factor on contrast, `gain`, explains the
+    difference in colour to the prior. `off`: energy (mean square) of that difference. `energy`: of
+    the photo's structure in its new light."""
     error = rules.explanation.compression
     if error == 0:
         return np.float32(0)

@@ -61,8 +61,8 @@ def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
     array (levels of luma, rows, columns, channels) with a cell for every 4 px.
 
     `guide` (h, w): the luma of each pixel, in [0, 1]. `weight` (h, w): the weight of each pixel;
-    where there is little of it, the means tend to 0. `sigma`: of the Gaussian windows, in px of (h,
-    w)."""
+    where there is little of it, the means tend to 0. `sigma`: of the Gaussian windows, px of the
+    guide."""
     position = guide * (LEVELS - 1)
     sums = []
     for level in range(LEVELS):
@@ -146,13 +146,13 @@ def luma(picture: Float) -> Plane:
 
 
 def halved(plane: Plane) -> Plane:
-    """A plane at half its size, by area averaging."""
+    """A plane (H, W) at half its size, rounded up, by area averaging."""
     size = (-(-plane.shape[1] // 2), -(-plane.shape[0] // 2))
     return shrink(plane, size)
 
 
 def every_second(band: Float) -> Float:
-    """Every second pixel of every second row."""
+    """Every second pixel of every second row of a picture or plane."""
     height, width = band.shape[:2]
     if height % 2 or width % 2:
         return np.ascontiguousarray(band[::2, ::2])
@@ -174,7 +174,7 @@ def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
 
 
 def windowed(plane: Plane, sigma: float = WINDOW) -> Plane:
-    """Local means of a plane in Gaussian windows of `sigma` px."""
+    """Local means of a plane in Gaussian windows of `sigma` px of that plane."""
     return np.asarray(
         cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32
     )
@@ -242,8 +242,8 @@ def by_tiles(
 
 
 def around(part: Part, shape: tuple[int, ...]) -> Part:
-    """The (rows, columns) of a tile and of a margin of 32 px, cut off at the borders of a picture
-    of this `shape` (H, W, ...)."""
+    """The (rows, columns) of a tile, `part`, and of a margin of 32 px, cut off at the borders of a
+    picture of this `shape` (H, W, ...)."""
     rows, columns = (
         slice(max(0, x.start - MARGIN), min(side, x.stop + MARGIN))
         for x, side in zip(part, shape[:2], strict=True)
@@ -252,7 +252,8 @@ def around(part: Part, shape: tuple[int, ...]) -> Part:
 
 
 def within(part: Part, wider: Part) -> Part:
-    """The (rows, columns) of a tile, counted from the corner of the larger tile that holds it."""
+    """The (rows, columns) of a tile, `part`, counted from the corner of the larger tile that holds
+    it, `wider`."""
     rows, columns = (
         slice(x.start - y.start, x.stop - y.start) for x, y in zip(part, wider, strict=True)
     )

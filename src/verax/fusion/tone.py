@@ -86,7 +86,7 @@ def fit(
         prior: (h, w, 3) registered onto it.
         weight: (h, w) in [0, 1], weight of each pixel of the prior.
         exposure: gain in linear light.
-        reach: least share, in [0, 1], by which the low-frequency difference of both is reduced.
+        reach: least share, in [0, 1], of their low-frequency difference that the change removes.
         local: if False, corrections are fitted only in windows of a quarter of the picture."""
     curve = exposure_curve(exposure)
     exposed = expose(base, curve)
@@ -242,8 +242,8 @@ def reason(correction: Image, gain: Float) -> Plane:
     """The certainty, (h, w) in [0, 1], that a correction mends damage and is not the generator's
     style. Style changes tone a little everywhere. Damage changes it strongly, or reduces contrast,
     as haze does. The certainty rises with the local rms of the change of pixels, `correction` (h,
-    w, 3), to 0.5 at 0.1, and with the gain of luma, `gain[..., 0]`, to 0.5 at 1.5. Either will
-    do."""
+    w, 3), to 0.5 at 0.1, and with the gain of luma, `gain[..., 0]`, to 0.5 at 1.5. One of both is
+    enough."""
     sigma = FINE[0] * max(gain.shape)
     far = blur(energy(correction), sigma) / STYLE**2
     flat = (blur(np.log(np.maximum(gain[..., 0], 1)), sigma) / np.log(CONTRAST)) ** 2

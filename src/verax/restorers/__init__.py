@@ -51,7 +51,7 @@ class Checkpoint:
     device: str
 
     def __call__(self, photo: Image) -> Image:
-        """The base (H, W, 3) of a photo, computed tile by tile."""
+        """The base (H, W, 3) of a photo, in [0, 1], computed tile by tile."""
         out = np.empty_like(photo)
         for outer, inner in tiles(*photo.shape[:2], tile=TILE, overlap=OVERLAP):
             part = self._run(photo[outer])
@@ -125,7 +125,8 @@ def spandrel() -> Any:  # noqa: ANN401  # a module
 
 @dataclass(frozen=True, slots=True)
 class TorchSession:
-    """A torch network that is run like a session of ONNX Runtime."""
+    """A torch network with the method `run` of an ONNX Runtime session, so that either can be
+    used."""
 
     net: Any
 
@@ -139,7 +140,7 @@ class TorchSession:
 @lru_cache(maxsize=2)
 def trained(path: Path) -> runtime.Network | None:
     """The network in a checkpoint of `verax train`, with the weights averaged over the training;
-    None if the file is no such checkpoint."""
+    None if the file is no such checkpoint. Raises MissingExtraError if torch is not installed."""
     try:
         import torch
     except ImportError as exc:
@@ -170,7 +171,8 @@ def describe(path: Path) -> str:
 
 
 def by_checkpoint(photo: Image, path: Path) -> Image:
-    """The base (H, W, 3) of a photo by the network in a checkpoint file."""
+    """The base (H, W, 3) of a photo by the network in a checkpoint file: of `verax train`, or any
+    that spandrel can read."""
     own = None if path.suffix == ".safetensors" else trained(path)
     return load(path)(photo) if own is None else network.by_network(photo, own)
 

@@ -35,7 +35,8 @@ MOST_STOPS = 4  # of exposure
 
 
 def expose(picture: Image, stops: float) -> Image:
-    """The picture made brighter by a number of photographic stops, or darker by a negative one.
+    """The picture (sRGB from 0 to 1) made brighter by a number of photographic stops, or darker by
+    a negative one.
 
     White stays white: linear light x becomes g x / (1 + (g - 1) x) with g = 2 ** stops."""
     if stops == 0:
@@ -97,11 +98,12 @@ def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
 
 def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE) -> Float:
     """The tone network's colour transform, averaged with the one that the dark channel prior gives.
+    A transform (6, h, w), on a coarse grid over the whole photo, holds the natural log of a gain
+    for red, green and blue, then an offset for each.
 
-    A transform (6, h, w) holds the log of a gain for each channel, then an offset for each. `small`
-    is the thumbnail (H, W, 3) of the photo, `share`, in [0, 1], the weight of the dark channel
-    prior. If haze is uncertain, the network removes too little and the dark channel prior too much,
-    so that their errors cancel. If haze is certain, the network alone is better."""
+    `small` is the thumbnail (H, W, 3) of the photo, `share`, in [0, 1], the weight of the dark
+    channel prior. If haze is uncertain, the network removes too little and the dark channel prior
+    too much, so that their errors cancel. If haze is certain, the network alone is better."""
     airlight, transmission = dark_channel_veil(small)
     gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     mixed = np.empty_like(transform)
@@ -115,7 +117,8 @@ def with_grey_world(transform: Float, small: Image) -> Float:
     """The tone network's colour transform, averaged (half and half) with the one that makes the
     mean of the photo's thumbnail `small` greyer, which restores red (grey-world assumption:
     Buchsbaum, "A spatial processor model for object colour perception", 1980). A transform (6, h,
-    w) holds the log of a gain for each channel, then an offset for each."""
+    w), on a coarse grid over the whole photo, holds the natural log of a gain for red, green and
+    blue, then an offset for each."""
     mean = np.maximum(small.mean((0, 1)), 0.02)
     gain = np.minimum((mean.mean() / mean) ** GREYNESS, 2.5).astype(np.float32)[:, None, None]
     mixed = 0.5 * transform
@@ -124,9 +127,10 @@ def with_grey_world(transform: Float, small: Image) -> Float:
 
 
 def up_to_grey(transform: Float, small: Image) -> Float:
-    """The colour transform (6, h, w) limited so that no bluish or grey place of the photo's
-    thumbnail `small` turns reddish: such a place is blue itself, not lit by blue light. A transform
-    holds the log of a gain for each channel, then an offset for each."""
+    """The colour transform limited so that no bluish or grey place of the photo's thumbnail `small`
+    turns reddish: such a place is blue itself, not lit by blue light. A transform (6, h, w), on a
+    coarse grid over the whole photo, holds the natural log of a gain for red, green and blue, then
+    an offset for each."""
     before = cv2.resize(small, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     after = np.moveaxis(before, 2, 0) * np.exp(transform[:3]) + transform[3:]
     most = np.maximum(after[1:].max(0), before[..., 0])

@@ -278,7 +278,7 @@ def _rain(photo: Image, light: float) -> tuple[float, float]:
 
 
 def _streaks(layer: Plane) -> float:
-    """The certainty, in [0, 1], that a layer (H, W) is rain: it only adds light, along lines."""
+    """The certainty, in [0, 1], that light to remove, (H, W), is rain: positive, along lines."""
     positive = float(layer.sum()) / max(float(np.abs(layer).sum()), 1e-6)
     return ramp(positive, *BRIGHTENS) * ramp(anisotropy(layer), *ALIGNED)
 

@@ -56,8 +56,8 @@ class GatedUNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     """A U-Net of gated blocks on pixel-unshuffled input.
 
     `encode` takes (B, inputs, H, W) and returns the features of the coarsest scale and a list of
-    the features of the finer scales (skips). `decode` takes both and returns features (B,
-    widths[0], H / unshuffle, W / unshuffle)."""
+    the features of the finer scales (skips), the finest first. `decode` takes both and returns
+    features (B, widths[0], H / unshuffle, W / unshuffle)."""
 
     def __init__(self, inputs: int, shape: Shape) -> None:
         super().__init__()
@@ -95,11 +95,11 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     A) * exp(g) + o. With zero g and o nothing changes, whatever A is.
 
     Returns:
-        transform (B, 6, h/2, w/2): natural log of a gain, and an offset, for each channel. They are
-            weaker if the estimated severity is low, so that undegraded photos keep their tone.
+        transform (B, 6, h/2, w/2): natural log of a gain for each channel, then an offset for each,
+            in which A is included. They are weaker if the estimated severity is low, so that
+            undegraded photos keep their tone.
         severity (B, 10): in [0, 1], of haze, rain, snow, darkness, noise, JPEG blocks, motion blur,
-            defocus blur, water and drops on the lens.
-    """
+            defocus blur, water and drops on the lens."""
 
     def __init__(self, shape: Shape = TONE) -> None:
         super().__init__()
@@ -135,8 +135,8 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 def _extremes(thumbnail: Tensor) -> Tensor:
-    """Local minimum and maximum of a thumbnail over channels and neighbours: (B, 2, h, w) in
-    [-1, 1].
+    """Two planes, (B, 2, h, w) in [-1, 1]: the local minimum, then the local maximum, of a
+    thumbnail (B, 3, h, w) in [0, 1] over channels and neighbours.
 
     Haze raises the minimum (the dark channel prior: He, Sun and Tang, CVPR 2009)."""
     both = torch.cat([-thumbnail.amin(1, keepdim=True), thumbnail.amax(1, keepdim=True)], 1)
@@ -175,9 +175,9 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 def toned(photo: Tensor, transform: Tensor) -> Tensor:
-    """The photos (B, 3, H, W) after their colour transforms, not clipped to [0, 1]. `transform`
-    (B, 6, h, w): natural log of a gain, and an offset, for each channel; enlarged to the photos'
-    size."""
+    """The photos (B, 3, H, W) after their colour transforms, not clipped to [0, 1]. `transform` (B,
+    6, h, w): natural log of a gain for each channel, then an offset for each; enlarged to the
+    photos' size."""
     full = F.interpolate(transform, photo.shape[2:], mode="bilinear", align_corners=False)
     return photo * torch.exp(full[:, :3]) + full[:, 3:]
 

@@ -85,8 +85,8 @@ def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def textured(photo: Image, base: Image) -> bool:
-    """Whether the base removed texture from the photo rather than noise: what it removed is spread
-    unevenly, or is strong with many extreme values."""
+    """Whether the base removed texture from the photo rather than noise: what it removed is either
+    spread unevenly, or strong with many extreme values."""
     if base is photo:
         return False
     parts = measures.parts_of(photo), measures.parts_of(base)
@@ -265,7 +265,8 @@ def burnt(picture: Image) -> float:
 
 
 def scaled(transform: Floats, strength: float) -> Floats:
-    """The colour transform (6, h, w), log gains and offsets, at a strength from 0, none, to 1."""
+    """The colour transform (6, h, w), log gains and offsets, at a strength in [0, 1]; 0: no
+    change."""
     part = np.float32(strength) * transform
     part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
     return part

@@ -107,7 +107,7 @@ def padded(inputs: Floats, multiple: int) -> Floats:
 
 
 def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
-    """Indices from 0 to length - 1, then back to 0, and so on, up to the next `multiple`."""
+    """Indices 0 to length - 1, back to 0, and so on; in all, a multiple of `multiple`."""
     there = np.arange(length)
     there_and_back = np.concatenate([there, there[::-1]])
     return np.resize(there_and_back, length + -length % multiple).astype(np.intp)
@@ -240,8 +240,7 @@ def repair(
 
 def apply_network(photo: Image, name: str, *, share: float = 1.0) -> Image:
     """The photo after the tile network `name`, "detail" or "rain". `share`, in [0, 1], scales its
-    change. For a small photo it is the mean over four mirror images, which is 0.1 to 0.2 dB
-    better."""
+    change. For a small photo it is the mean over four mirror images, which gains 0.1 to 0.2 dB."""
     net, results = embedded(name), []
     for ways in WAYS if photo.shape[0] * photo.shape[1] <= FEW_PIXELS else WAYS[:1]:
         turned = np.ascontiguousarray(photo[:: ways[0], :: ways[1]])
