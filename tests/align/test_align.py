@@ -144,7 +144,7 @@ def test_other_options_or_another_table_are_refused(pictures, tmp_path):
     with pytest.raises(SettingsError, match="size: 0, now 64"):
         run(pairs, tmp_path / "out", AlignOptions(size=64), engine="threads")
     again = read([as_csv(tmp_path / "other", pictures)], Columns())
-    with pytest.raises(SettingsError, match="expected the same pairs as before"):
+    with pytest.raises(SettingsError, match="expected the same pairs as in its last run"):
         run(again, tmp_path / "out", AlignOptions(), engine="threads")
 
 
@@ -160,7 +160,9 @@ def test_two_processes_do_not_share_a_folder(pictures, tmp_path):
 def test_a_column_that_is_not_there_is_named(tmp_path):
     (tmp_path / "pairs.csv").write_text("left,right\na,b\n")
 
-    with pytest.raises(InputError, match="found left, right; give its name with --photo"):
+    with pytest.raises(
+        InputError, match="found left, right; give the name of the right one with --photo"
+    ):
         read([tmp_path / "pairs.csv"], Columns())
     assert len(read([tmp_path / "pairs.csv"], Columns("left", "RIGHT"))) == 1
 

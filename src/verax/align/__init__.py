@@ -47,7 +47,7 @@ class AlignOptions:
 
     Attributes:
         size: long side in px to which larger pictures are reduced first; 0: no reduction.
-        min_share: least fraction of the photo, in [0, 1], that the common area must cover.
+        min_share: least fraction of the photo, in [0, 1], that the edit must show.
         roughly: whether to write pairs whose registration is only "roughly" placed, too.
         suffix: suffix of the written files, which sets their format.
     """
@@ -135,7 +135,7 @@ def figures(registration: Registration) -> dict[str, Any]:
 
 
 def seen_box(valid: Plane) -> Box:
-    """The largest rectangle (left, top, right, bottom) that the edit covers completely.
+    """The largest rectangle (left, top, right, bottom) that the edit covers completely, photo px.
 
     `valid` (H, W) is the fraction of each photo pixel that the edit covers. The rectangle is
     searched in a reduced mask, whose cells count only if all their pixels are covered.
@@ -151,7 +151,8 @@ def seen_box(valid: Plane) -> Box:
 
 
 def _largest_rectangle(mask: NDArray[np.bool_]) -> Box:
-    """The largest rectangle (left, top, right, bottom) of True cells, found in linear time."""
+    """The largest rectangle of True cells, found in linear time: (left, top, right, bottom), right
+    and bottom exclusive; all 0 if no cell is True."""
     best: Box = (0, 0, 0, 0)
     area = 0
     heights = [0] * mask.shape[1]
@@ -245,8 +246,8 @@ def _alone(folder: Path) -> Presence:
 
 
 def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> None:  # noqa: ANN401
-    """Store options and number of pairs in the database of the run in `folder`; raise SettingsError
-    if it has others from an earlier run."""
+    """Store options and number of pairs (`count`) in the database of the run in `folder`, or raise
+    SettingsError if it has others from an earlier run."""
     current = {**asdict(options), "pairs": count}
     stored = database.execute("SELECT value FROM about WHERE name = 'options'").fetchone()
     if stored is None:
@@ -257,18 +258,18 @@ def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> No
     other = [f"{k}: {earlier.get(k)}, now {v}" for k, v in current.items() if earlier.get(k) != v]
     if other:
         raise SettingsError(
-            f"{folder}: expected the options of the run in this folder, but they differ "
-            f"({'; '.join(other)}); use the earlier options or choose another folder with -o"
+            f"{folder}: this folder holds a run with other options ({'; '.join(other)}); use "
+            "the earlier options, or choose another folder with -o"
         )
 
 
 def _check_same(pairs: Sequence[EditPair], known: dict[int, dict[str, Any]], folder: Path) -> None:
-    """Raise SettingsError if `known`, the stored rows by index, has other files for a pair."""
+    """Raise SettingsError if `known`, the stored rows by pair index, has other files for a pair."""
     for pair in pairs:
         row = known.get(pair.index)
         if row and (row["photo"], row["edited"]) != (str(pair.photo), str(pair.edited)):
             raise SettingsError(
-                f"{folder}: expected the same pairs as before, but pair {pair.index} was "
+                f"{folder}: expected the same pairs as in its last run, but pair {pair.index} was "
                 f"{row['photo']} with {row['edited']} and is now {pair.photo} with {pair.edited}; "
                 "choose another folder with -o"
             )
@@ -280,7 +281,7 @@ def _rows(database: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # sqlite3
 
 
 def write_tables(rows: Iterator[dict[str, Any]], folder: Path) -> tuple[Path, ...]:
-    """Write pairs.csv, and pairs.parquet if pyarrow is installed; returns the paths written."""
+    """Write pairs.csv, and with pyarrow also pairs.parquet, into `folder`; returns the paths."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

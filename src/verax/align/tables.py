@@ -35,7 +35,7 @@ class Location:
     Attributes:
         path: path of the picture file, the tar or the Parquet file.
         kind: which of these the path leads to.
-        start: first byte in a tar, or row of a Parquet file.
+        start: first byte in a tar, or row of a Parquet file, from 0; not used for "file".
         size: number of bytes in a tar.
         column: column of a Parquet file.
     """
@@ -67,8 +67,8 @@ class Location:
             data = file.read(self.size)
         if len(data) < self.size:
             raise ImageReadError(
-                f"{self}: expected {self.size} bytes, but the tar ends after {len(data)} of them; "
-                "copy or download the tar again"
+                f"{self}: expected a picture of {self.size} bytes from this byte on, but the tar "
+                f"ends after {len(data)} of them; copy or download the tar again"
             )
         return data
 
@@ -138,23 +138,21 @@ class Columns:
     edited: str = ""
 
     def choose(self, available: Iterable[str], where: Path) -> tuple[str, str]:
-        """Choose the names for photo and edit among the columns or folders `available` in `where`.
+        """Choose the names (of photo, of edit) among the columns or folders `available` in `where`.
 
         Upper and lower case count as equal. Raises InputError if one of the two is missing.
         """
         names = {name.lower(): name for name in available}
         columns = []
-        for option, own, known in (
-            ("--photo", self.photo, PHOTO),
-            ("--edited", self.edited, EDITED),
-        ):
+        sides = ("--photo", self.photo, PHOTO), ("--edited", self.edited, EDITED)
+        for option, own, known in sides:
             candidates = (own,) if own else known
             name = next((names[c.lower()] for c in candidates if c.lower() in names), None)
             if name is None:
                 present = ", ".join(sorted(names.values())) or "none"
                 raise InputError(
-                    f"{where}: expected a column or folder {' or '.join(candidates[:3])} for "
-                    f"{option}, found {present}; give its name with {option}"
+                    f"{where}: expected a column or folder {' or '.join(candidates[:3])}, found "
+                    f"{present}; give the name of the right one with {option}"
                 )
             columns.append(name)
         return columns[0], columns[1]
@@ -172,7 +170,7 @@ def read(tables: Sequence[Path], columns: Columns) -> list[EditPair]:
     for table in tables:
         if not table.exists():
             raise InputError(
-                f"{table}: expected a folder or a table of pairs, found nothing; check the path"
+                f"{table}: expected a folder or a table of pairs, found no file; check the path"
             )
         for file, reader in _readers(table):
             for name, photo, edited in reader(file, columns):
@@ -198,7 +196,8 @@ def _readers(table: Path) -> list[tuple[Path, Callable[[Path, Columns], Rows]]]:
 
 
 def from_folder(folder: Path, columns: Columns) -> Rows:
-    """Pairs from two folders inside `folder`: files with equal paths apart from the suffix."""
+    """Pairs (name, photo, edit) from two folders in `folder`: files of equal path without
+    suffix."""
     photo, edited = columns.choose([p.name for p in folder.iterdir() if p.is_dir()], folder)
     partners = dict(_pictures(folder / edited))
     for stem, path in _pictures(folder / photo):
@@ -213,7 +212,8 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def from_csv(table: Path, columns: Columns) -> Rows:
-    """Pairs from a CSV or TSV file with paths in two columns, relative to the table's folder."""
+    """Pairs (name, photo, edit) of a CSV or TSV file: two columns of paths relative to its
+    folder."""
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
         photo, edited = columns.choose(rows.fieldnames or (), table)
@@ -222,7 +222,7 @@ def from_csv(table: Path, columns: Columns) -> Rows:
 
 
 def from_jsonl(table: Path, columns: Columns) -> Rows:
-    """Pairs from one JSON object per line, with two paths relative to the table's folder."""
+    """Pairs (name, photo, edit) of JSON objects, one a line, with paths relative to the folder."""
     names: tuple[str, str] | None = None
     with table.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -240,7 +240,7 @@ def from_jsonl(table: Path, columns: Columns) -> Rows:
 
 
 def from_parquet(table: Path, columns: Columns) -> Rows:
-    """Pairs from a Parquet file, whose cells hold bytes, a Hugging Face picture or a path."""
+    """Pairs (name, photo, edit) of a Parquet file; cells: bytes, Hugging Face picture or path."""
     file = parquet().ParquetFile(table)
     photo, edited = columns.choose(file.schema_arrow.names, table)
     for row in range(file.metadata.num_rows):
@@ -249,7 +249,7 @@ def from_parquet(table: Path, columns: Columns) -> Rows:
 
 
 def from_webdataset(table: Path, columns: Columns) -> Rows:
-    """Pairs from a tar with adjacent members KEY.photo.png and KEY.edited.png for each pair.
+    """Pairs (name, photo, edit) of a tar with members KEY.photo.png, KEY.edited.png side by side.
 
     "photo", "edited" and "png" may be other words; members that are not pictures are skipped.
     """
@@ -271,8 +271,8 @@ def from_webdataset(table: Path, columns: Columns) -> Rows:
             yield from _of_sides(key, sides, columns, table)
     except tarfile.TarError as exc:
         raise InputError(
-            f"{table}: expected an uncompressed tar, got another file ({exc}); pack the pictures "
-            "without compression"
+            f"{table}: expected an uncompressed tar, got another or a damaged file ({exc}); pack "
+            "the pictures again without compression"
         ) from exc
 
 
@@ -283,7 +283,7 @@ def _of_sides(key: str, sides: dict[str, Location], columns: Columns, table: Pat
 
 
 def _of_paths(table: Path, photo: object, edited: object) -> tuple[str, Location, Location]:
-    """The name and both locations of a pair, from cells with paths relative to the table's folder.
+    """The name and both locations of a pair; cells are paths relative to the folder of `table`.
 
     An empty cell becomes the path of a missing file, which is reported when the pair is aligned.
     """

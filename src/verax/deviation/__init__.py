@@ -43,14 +43,9 @@ FOREIGN = "the generated picture cannot be placed on the photo"
 
 # class of deviation: (value from which it counts in full, weight in the drift); docs/deviation.md
 DRIFT = {
-    "framing": (0.5, 0.5),
-    "geometry": (0.1, 0.5),
-    "motion": (0.02, 0.4),
-    "edges": (0.6, 0.5),
-    "structure": (1.0, 0.5),
-    "objects": (0.2, 0.6),
-    "scene": (1.0, 0.3),
-}
+    "framing": (0.5, 0.5), "geometry": (0.1, 0.5), "motion": (0.02, 0.4), "edges": (0.6, 0.5),
+    "structure": (1.0, 0.5), "objects": (0.2, 0.6), "scene": (1.0, 0.3),
+}  # fmt: skip
 
 
 def measure(
@@ -65,8 +60,9 @@ def measure(
 
     Args:
         registration: places `generated` on `photo`; None: it is computed.
-        finder: finds changed objects in the photo and the registered generated picture; None: the
-            built-in method.
+        finder: called with the photo and the generated picture registered to it, both with a long
+            side of at most 640 px; returns the changed objects in px of these. None: the built-in
+            method.
         extra: further measured numbers by name, to be added to the entries of the result.
     """
     return deviation(compare(photo, generated, registration), finder=finder, extra=extra)
@@ -75,10 +71,11 @@ def measure(
 def deviation(
     look: Look, *, finder: Finder | None = None, extra: Mapping[str, Entry] | None = None
 ) -> Deviation:
-    """Measure what the generator changed in a pair of pictures that `compare` has aligned.
+    """Measure what the generator changed; `look` has both pictures, aligned by `compare`.
 
-    `finder` finds changed objects in the two aligned pictures; None: the built-in method. `extra`
-    are further measured numbers by name, to be added to the entries of the result.
+    `finder` is called with the aligned photo and generated picture (long side at most 640 px) and
+    returns the changed objects in px of these; None: the built-in method. `extra` are further
+    measured numbers by name, to be added to the entries of the result.
     """
     photo, generated, size = look.photo, look.generated, size_of(look.photo)
     alignment = look.alignment
@@ -103,7 +100,7 @@ def deviation(
 
 
 def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
-    """Convert object changes to another pixel grid: multiply their boxes and shifts by `scale`."""
+    """Convert object changes to a grid `scale` times as fine: multiply their boxes and shifts."""
     result = []
     for change in changes:
         left, top, right, bottom = (round(side * scale) for side in change.box)
@@ -116,8 +113,8 @@ def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectCh
 def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:
     """The deviation of a generated picture that cannot be placed on the photo; its drift is 100.
 
-    `canvas` is the change of size and proportions, such as "crop". `entries` has the numbers that
-    were measured; entries of geometry and edges that it lacks are added without a value.
+    `registration` has the reason; `canvas` is the change of size and proportions, such as "crop".
+    `entries` has the numbers that were measured; the geometry and edges are added without values.
     """
     units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
     units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
@@ -128,10 +125,11 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
 def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[str, Entry]:
     """Measure local motion: how far blocks of the photo moved beyond the homography `geometry`.
 
-    If no homography could be fitted, `geometry` is the reason (str). `size` is the photo's (width,
-    height). Returns the entries "blocks_lost" (share of the measurable blocks that were not found),
-    "local_motion_median_px", "local_motion_p95_px" (quantiles of the length of the motion) and
-    "moved_blocks" (share of the scene that moved by more than 1 % of the photo's width).
+    `size` is the photo's (width, height). Returns the entries "blocks_lost" (share of the
+    measurable blocks that were not found), "local_motion_median_px", "local_motion_p95_px" (50 %
+    and 95 % quantile of the motion's length, photo px) and "moved_blocks" (share of the scene that
+    moved by more than 1 % of the photo's width). The last three have no value if fewer than half of
+    the blocks were found, or if `geometry` is the reason (str) why no homography could be fitted.
     """
     coverage = len(blocks.points) / blocks.total
     lost = 1 - len(blocks.points) / max(blocks.measurable, 1)
@@ -159,7 +157,8 @@ def weighted_quantiles(
 
 
 def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
-    """Count the changed objects by kind ("objects_moved" and so on), and sum up their area."""
+    """Entries: counts of changed objects by kind ("objects_moved" and so on), the number that
+    appeared minus that vanished, and the share of the photo's area that all of them cover."""
     kinds = [change.kind for change in changed]
     entries = {f"objects_{k}": Entry(kinds.count(k), "count") for k in KINDS}
     more = kinds.count("appeared") - kinds.count("vanished")
@@ -186,10 +185,11 @@ def drift_classes(
 ) -> dict[str, float]:
     """Measure how much the generator changed in each class that can be measured; 0: no change.
 
-    The classes are "framing" (log ratio of the aspect ratios), "geometry" and "motion" (mean and
-    median displacement, over the photo's diagonal), "edges" (share that is invented), "structure"
-    (1 - correlation), "objects" (share of the area) and "scene" (0 or 1). `geometry` is the
-    homography, or the reason (str) if there is none; `size` is the photo's (width, height).
+    The classes are "framing" (size of the log ratio of the aspect ratios), "geometry" (mean
+    displacement by the homography, over the photo's diagonal), "motion" (median displacement beyond
+    it, likewise), "edges" (share that is invented), "structure" (1 - correlation), "objects" (share
+    of the area) and "scene" (1 if `scene_state` is not "same"). `geometry` is the homography, or
+    the reason (str) if there is none; `size` is the photo's (width, height).
     """
     diagonal = float(np.hypot(*size))
     values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
@@ -222,7 +222,7 @@ REGULARISATION = (
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """Scores of a picture against the ground truth, after all corrections up to `name`."""
+    """Scores of a picture against the ground truth, after all corrections up to the one named."""
 
     name: str
     psnr_db: float
@@ -252,7 +252,7 @@ def ladder(look: Look, reference: Image) -> Ladder:
     photo, generated = look.photo, look.generated
     if photo.shape != reference.shape:
         raise SizeMismatchError(
-            f"the reference is {reference.shape[1]}x{reference.shape[0]}, the photo "
+            f"the reference (ground truth) is {reference.shape[1]}x{reference.shape[0]}, the photo "
             f"{photo.shape[1]}x{photo.shape[0]}; expected equal sizes: resize or crop the reference"
         )
     inside = np.ones(photo.shape[:2], bool)

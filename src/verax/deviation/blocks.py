@@ -46,7 +46,8 @@ class Blocks:
 
     Attributes:
         points: (N, 2) centres in photo px.
-        moved: (N, 2) displacement (dx, dy) of each block in the generated picture, photo px.
+        moved: (N, 2) displacement (dx, dy), photo px, from the photo to the generated picture after
+            the change of size and proportions is undone.
         weight: (N,) confidence in [0, 1].
         cell: (N,) index of the group of neighbouring blocks that the bootstrap resamples together.
         total: number of blocks in the photo, found or not.
@@ -87,12 +88,12 @@ class ResidualFlow:
 
     @property
     def sure_flow(self) -> Map:
-        """(h, w, 2) the flow where motion is certain, fading smoothly to zero elsewhere."""
+        """(h, w, 2) the flow (dx, dy) from photo to generated picture, near 0 where uncertain."""
         return _faded(self.flow, self.weight)
 
     @property
     def aligning_flow(self) -> Map:
-        """(h, w, 2) the flow where it makes the pictures agree, fading to zero elsewhere."""
+        """(h, w, 2) the flow (dx, dy) where it aligns photo and generated picture, else near 0."""
         return _faded(self.flow, self.alike)
 
 
@@ -114,6 +115,7 @@ def find_blocks(
 
     Args:
         photo: (width, height).
+        registration: places the generated picture on the photo.
         residual: displacement that remains after `registration`.
         base: matrix from generated to photo px that undoes only the change of size and proportions;
             displacements are measured relative to it.
@@ -147,10 +149,11 @@ def find_blocks(
 def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
     """(N,) share of the photo's blocks that each found block represents; they sum to 1.
 
-    `centres` are those of all blocks of the photo; `points` and `moved` are the centres and
-    displacements of the N found blocks. Each block is represented by the nearest found block,
-    unless that is far away or its displacement would take the block out of the picture. If no block
-    is represented, all shares are 0. `photo` is (width, height).
+    `centres` (M, 2) are those of all blocks of the photo, `points` (N, 2) those of the found
+    blocks, `moved` (N, 2) their displacements; all in photo px. Each block is represented by the
+    nearest found block, unless that is more than 3 blocks away or its displacement would take the
+    block out of the picture. If no block is represented, all shares are 0. `photo` is (width,
+    height).
     """
     if len(points) == 0:
         return np.zeros(0)
@@ -164,10 +167,10 @@ def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size)
 
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
-    """Find where the content at `points` of the photo is in the generated picture: (N, 2).
+    """Find where the content at `points` (N, 2) of the photo is in the generated picture: (N, 2).
 
     `rest` (N, 2) is the displacement of the points that `registration` does not explain; both are
-    in photo px. The places, in generated px, are then mapped by the matrix `base` (3, 3).
+    in photo px. The places in generated px are then mapped by `base` (3, 3); identity: they stay.
     """
     lookup = points + rest
     if registration.field is not None:
@@ -185,8 +188,9 @@ def content_at(points: Floats, rest: Floats, registration: Registration, base: M
 def find_residual_flow(photo: Image, warped: Warped, chance: float) -> ResidualFlow:
     """Measure the displacement that remains between photo and registered generated picture.
 
-    Both have the same size, a long side of at most 640 px. `chance` is the local correlation, 0 to
-    1, that unrelated pictures reach; motion at places with less is not trusted.
+    `warped`, the generated picture, has the photo's size, a long side of at most 640 px. `chance`
+    is the local correlation, 0 to 1, that unrelated pictures reach; motion at places with less is
+    not trusted.
     """
     channels = _channels(photo)
     flow, agreed, overlap = _settle(channels, _channels(warped.pixels), warped.valid)
@@ -206,7 +210,8 @@ def _usual(agreed: Map) -> float:
     """The local correlation below which a match is false, given those of all matches (`agreed`).
 
     Repetitive texture such as grass correlates fairly well at many wrong places. If most matches
-    correlate fully, one that correlates only fairly well is therefore false.
+    correlate fully, one that correlates only fairly well is therefore false. Below -1 if `agreed`
+    is empty.
     """
     lack = 1 - float(np.median(agreed)) if agreed.size else 1.0
     return 1 - max(LEAST_LACK, WORSE * lack)
@@ -232,7 +237,7 @@ def _determined_motion(channels: Map) -> Map:
 def chance_coherence(photo: Image, warped: Warped) -> float:
     """The local correlation (0 to 1) that unrelated pictures exceed by chance in 5 % of places.
 
-    It is measured between the photo and the mirrored generated picture; `warped` is not mirrored.
+    It is measured between the photo and `warped`, the registered generated picture, mirrored here.
     """
     mirrored = np.ascontiguousarray(warped.pixels[:, ::-1])
     _, agreed, _ = _settle(_channels(photo), _channels(mirrored), np.ones_like(warped.valid))
@@ -253,8 +258,8 @@ def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
     """Find the optical flow from `first` to `second`, both (h, w, channels), by Lucas-Kanade steps.
 
     `valid` (h, w) is the share of each pixel of `second` that has data. Returns the flow (h, w, 2)
-    in px, the local correlation (h, w) of both after displacement by the flow, and `valid` at the
-    displaced places (h, w).
+    as (dx, dy) in px, the local correlation (h, w) of both after displacement by the flow, and
+    `valid` at the displaced places (h, w).
     """
     window, limit = _window(first), LARGEST_RESIDUAL * max(first.shape)
     y, x = (g.astype(np.float32) for g in np.mgrid[: first.shape[0], : first.shape[1]])
@@ -268,9 +273,11 @@ def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
 
 
 def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
-    """One Lucas-Kanade step in Gaussian windows of sigma `window`: (h, w, 2) px to add to the flow.
+    """One Lucas-Kanade step in Gaussian windows of sigma `window` px: (h, w, 2), added to the flow.
 
-    `moved` is the second picture, displaced by the flow so far; `weight` (h, w) weights the pixels.
+    The flow (dx, dy) in px goes from the first picture to the second. `first` and `moved` (h, w, C)
+    are channels of the first, and of the second displaced by the flow so far. `weight` (h, w)
+    weights the pixels.
     """
     gx, gy = (
         cv2.Sobel(first, cv2.CV_32F, *axes, scale=1 / 16)
@@ -278,18 +285,10 @@ def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
         for axes in ((1, 0), (0, 1))
     )
     rest = first - moved
+    slopes = ((gx, gx), (gx, gy), (gy, gy), (gx, rest), (gy, rest))
+    planes = ((first, moved), (first, first), (moved, moved))
     xx, xy, yy, rx, ry, both, one, two = (
-        wide_blur(weight * np.einsum("hwc,hwc->hw", a, b), window)
-        for a, b in (
-            (gx, gx),
-            (gx, gy),
-            (gy, gy),
-            (gx, rest),
-            (gy, rest),
-            (first, moved),
-            (first, first),
-            (moved, moved),
-        )
+        wide_blur(weight * np.einsum("hwc,hwc->hw", a, b), window) for a, b in (*slopes, *planes)
     )
     damping = 1e-3 * float((xx + yy).mean()) + 1e-9
     xx, yy = xx + damping, yy + damping

@@ -43,10 +43,10 @@ class AlignedPair:
     The working grid is the photo's, reduced to a long side of at most 640 px.
 
     Attributes:
-        photo: (h, w, 3).
-        prior: (h, w, 3), the generated picture warped onto the photo.
+        photo: (h, w, 3) sRGB in [0, 1].
+        prior: (h, w, 3) sRGB in [0, 1], the generated picture warped onto the photo.
         overlap: (h, w) bool, pixels that the generated picture covers.
-        scale: px of the working grid per px of the photo, at most about 1.
+        scale: px of the working grid per px of the photo, at most 1 (more for tiny photos).
     """
 
     photo: Image
@@ -69,7 +69,8 @@ def working_size(photo: Image) -> tuple[int, int]:
 def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
     """Combine a photo and a generated picture, both on one reduced grid of the photo, into a pair.
 
-    `scale`: px of the reduced grid per px of the full-size photo.
+    `aligned` is the generated picture, warped to this grid; `scale` is px of the reduced grid per
+    px of the full-size photo.
     """
     overlap = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (photo, aligned.pixels))
@@ -77,7 +78,8 @@ def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
 
 
 def clipped(image: Image) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels whose brightest channel is about 1/255 or less, or 254/255 or more."""
+    """(H, W) bool: pixels of an sRGB picture in [0, 1] whose brightest channel is about 1/255 or
+    less, or 254/255 or more."""
     brightest = image.max(axis=2)
     return np.asarray((brightest >= CLIPPED_HIGH) | (brightest <= CLIPPED_LOW))
 
@@ -91,7 +93,7 @@ class Look:
         registration: places `generated` on `photo`, before refinement.
         canvas: the generator's change of size and proportions: "same", "resized", "stretch",
             "crop", "outpaint" or "letterbox".
-        pair: the two pictures at reduced size, aligned as well as possible.
+        pair: the two pictures with a long side of at most 640 px, aligned as well as possible.
         alignment: the refined registration; None if the generated picture cannot be placed.
     """
 
@@ -142,9 +144,10 @@ def compare(photo: Image, generated: Image, registration: Registration | None = 
 
 
 def align(photo: Image, generated: Image, registration: Registration, canvas: str) -> Alignment:
-    """Refine a usable registration by the displacements of blocks, and fit the homography.
+    """Refine a registration by the displacements of blocks, and fit the homography.
 
-    `canvas` is the generator's change of size and proportions, such as "crop".
+    The registration must be usable: placed "exactly" or "roughly". `canvas` is the generator's
+    change of size and proportions, such as "crop".
     """
     size, small = size_of(photo), working_size(photo)
     base = base_matrix(photo, generated, canvas)
@@ -181,9 +184,14 @@ def _rng() -> np.random.Generator:
 def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
     """Replace the local field by one that aligns all content, even where its motion is uncertain.
 
-    Returns the new registration. Without this alignment, displaced structure would count as
-    changed structure. `reduced` is the photo at reduced size, `size` the (width, height) of the
-    full photo.
+    Returns the new registration. Without this alignment, displaced structure would count as changed
+    structure.
+
+    Args:
+        reduced: the photo, reduced to a long side of at most 640 px.
+        generated: the generated picture at full size.
+        registration: places `generated` on the photo at full size.
+        size: (width, height) of the photo at full size.
     """
     for _ in range(PASSES):
         warped = on_grid(registration, generated, size, size_of(reduced))
@@ -201,8 +209,8 @@ def aligned(
     `how`: "none" resizes the whole picture, "canvas" undoes a change of size and proportions,
     "global" also undoes one homography, "local" also undoes local motion. `registration` places the
     generated picture on the photo; None: it is computed. Pixels that the generated picture does not
-    cover repeat its border. Raises InputError for "global" and "local" if the two pictures cannot
-    be registered.
+    cover are filled by reflecting it at its border. Raises InputError for "global" and "local" if
+    the two pictures cannot be registered.
     """
     look = compare(photo, generated, registration)
     if how in ("global", "local") and look.alignment is None:
@@ -216,10 +224,11 @@ def aligned(
 
 
 def placements(look: Look) -> dict[str, Registration]:
-    """Four registrations, of which each undoes more of the deviation than the one before.
+    """Four registrations by name, of which each undoes more of the deviation than the one before.
 
     "none" only resizes the generated picture to the photo, "canvas" undoes the change of size and
-    proportions, "global" also one homography, "local" also local motion.
+    proportions, "global" also one homography, "local" also local motion. If the pictures could not
+    be registered, the last two equal "canvas".
     """
     photo, generated = look.photo, look.generated
     matrix = base_matrix(photo, generated, look.canvas)
@@ -236,7 +245,7 @@ def placements(look: Look) -> dict[str, Registration]:
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:
     """Warp the generated picture onto the photo's grid, resized to `size` (width, height).
 
-    `photo` is the (width, height) of the full photo, which `registration` is for.
+    `registration` places `generated` on the photo at full size; `photo` is its (width, height).
     """
     field = registration.field
     there = replace(
@@ -250,13 +259,16 @@ def on_grid(registration: Registration, generated: Image, photo: Size, size: Siz
 def _local_field(
     photo: Size, flow: NDArray[np.float32], registration: Registration, matrix: Matrix
 ) -> NDArray[np.float32]:
-    """(H, W, 2) the local displacement in photo px that remains after warping by `matrix`.
+    """(H, W, 2) the displacement (dx, dy) in photo px that remains after warping by `matrix`.
 
+    The content of photo pixel p is in the generated picture at inverse(matrix) @ (p + field[p]).
     Small displacements, which are mostly noise, are shrunk towards zero.
 
     Args:
-        photo: (width, height).
-        flow: (h, w, 2) displacement that remains after `registration`, in px of this (h, w) grid.
+        photo: (width, height) of the photo at full size.
+        flow: (h, w, 2) displacement (dx, dy), from the photo to the generated picture, that remains
+            after `registration`, in px of this (h, w) grid.
+        registration: the one with which `flow` was measured.
         matrix: (3, 3), generated to photo px.
     """
     height, width = flow.shape[:2]

@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 
 from verax.deviation.blocks import REST_PX, Blocks
 from verax.deviation.record import Entry, unknown
-from verax.geometry import (
-    Matrix,
-    Motion,
-    Size,
-    corners,
-    invert,
-    map_points,
-    motion,
-)
+from verax.geometry import Matrix, Motion, Size, corners, invert, map_points, motion
 from verax.geometry.canvas import SAME_ASPECT, centred
 from verax.geometry.register import Registration
 from verax.image import Image
@@ -91,18 +83,19 @@ def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global |
 
 
 def at_rest(matrix: Matrix, size: Size) -> Matrix:
-    """The identity if `matrix` moves each corner of the photo by less than 0.02 px; else
-    `matrix`."""
+    """The identity if `matrix` (photo px to photo px) moves each corner of the photo by less than
+    0.02 px; else `matrix`."""
     apart = np.linalg.norm(map_points(matrix, corners(size)) - corners(size), axis=1).max()
     return np.eye(3) if apart < REST_PX else matrix
 
 
 def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
-    """Linear least-squares equations for the homography, per block.
+    """Linear least-squares equations for the homography from photo to generated picture, per block.
 
     Returns the (3, 3) matrix from photo px to unit coordinates (the photo's centre is 0, half its
     long side 1), the normal matrices (N, 8, 8) and the right sides (N, 8). To be linear, the
-    equations are multiplied by the homography's denominator, which is close to 1.
+    equations are multiplied by the homography's denominator, which is close to 1. `size` is the
+    photo's (width, height).
     """
     half = max(size) / 2
     unit = np.array(
@@ -122,10 +115,10 @@ def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
 
 
 def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
-    """Fit B homographies, in unit coordinates; each row of `weights` (B, N) weights the N blocks.
+    """Fit B homographies in unit coordinates: the photo's centre is 0, half its long side 1.
 
     Returns (B, 3, 3). `normals` (N, 8, 8) and `sides` (N, 8) are the normal matrix and the right
-    side of the least-squares equations of each block.
+    side of the least-squares equations of each block; row b of `weights` (B, N) weights the blocks.
     """
     left = np.einsum("bn,nij->bij", weights, normals) + 1e-9 * np.eye(8)
     right = weights @ sides
@@ -134,7 +127,8 @@ def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
 
 
 def residual_of(blocks: Blocks, matrix: Matrix) -> Floats:
-    """(N, 2) displacement of each block, photo px, that the homography does not explain."""
+    """(N, 2) displacement (dx, dy) of each block in photo px that the homography does not
+    explain."""
     there = map_points(matrix, blocks.points)
     return np.asarray(blocks.points + blocks.moved - there, np.float64)
 
@@ -149,8 +143,9 @@ def _bootstrap(
 ) -> Floats:
     """Fit 200 homographies, each to groups of blocks that are sampled with replacement.
 
-    Returns (200, 3, 3). `normals` (N, 8, 8) and `sides` (N, 8) are the normal matrix and the right
-    side of the least-squares equations of each block, `weight` (N,) its weight.
+    Returns (200, 3, 3) in unit coordinates: the photo's centre is 0, half its long side 1.
+    `normals` (N, 8, 8) and `sides` (N, 8) are the normal matrix and the right side of the
+    least-squares equations of each block, `weight` (N,) its weight.
     """
     names, member = np.unique(blocks.cell, return_inverse=True)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
@@ -177,14 +172,16 @@ def canvas_kind(photo: Image, generated: Image, registration: Registration) -> s
 def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:
     """(3, 3) matrix from generated to photo px that undoes only the change of size and proportions.
 
-    `kind` is this change, such as "crop"; "stretch" gives a plain resize of the whole picture.
+    `kind` is this change: "same", "resized", "stretch" (a plain resize of the whole picture), or
+    "crop", "outpaint", "letterbox" (equal scales, centred).
     """
     plain = "stretch" if kind in ("same", "resized") else kind
     return centred(size_of(photo), size_of(generated), plain)
 
 
 def bars_share(image: Image) -> float:
-    """Share of the picture's area in plain black, grey or white bars along its borders."""
+    """Share of the picture's area in plain black, grey or white bars along its borders; 0 if the
+    whole picture is plain."""
     spread = image.max(axis=2) - image.min(axis=2)
     levels = image.mean(axis=2)
     shares = []
@@ -201,10 +198,12 @@ def bars_share(image: Image) -> float:
 def framing_entries(
     photo: Image, generated: Image, registration: Registration, kind: str
 ) -> dict[str, Entry]:
-    """Measure the framing: both sizes, and how much was cut off or added, such as "hidden_share".
+    """Measure the framing: both sizes, the aspect ratios, and what was cut off or added.
 
-    `kind` is the generator's change of size and proportions, such as "crop". Returns entries by
-    name.
+    `registration` places `generated` on `photo`; `kind` is the generator's change of size and
+    proportions, such as "crop". Returns entries by name: "hidden_share" is the share of the photo
+    that is cut off, "outpainted_share" that of the generated picture beyond the photo, "bars_share"
+    that of plain bars.
     """
     ours, theirs = size_of(photo), size_of(generated)
     entries = {
@@ -229,7 +228,8 @@ def framing_entries(
 
 def _overlap(photo: Size, prior: Size, matrix: Matrix) -> tuple[float, float]:
     """The share of the photo that the generated picture covers, and the share of the generated
-    picture that lies on the photo. `matrix` maps generated to photo px."""
+    picture that lies on the photo. `matrix` maps generated to photo px; sizes are (width, height).
+    """
     frame = _outline(photo)
     quad = map_points(matrix, _outline(prior))
     common, _ = cv2.intersectConvexConvex(quad.astype(np.float32), frame.astype(np.float32))
@@ -238,7 +238,8 @@ def _overlap(photo: Size, prior: Size, matrix: Matrix) -> tuple[float, float]:
 
 
 def _outline(size: Size) -> NDArray[np.float64]:
-    """(4, 2) outer corners of a pixel grid: half a pixel beyond the centres of corner pixels."""
+    """(4, 2) outer corners (x, y) of a pixel grid: half a pixel beyond the centres of corner
+    pixels."""
     outwards = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
     return np.asarray(corners(size) + outwards, np.float64)
 
@@ -278,9 +279,10 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
 
 
 def _bounds(samples: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
-    """(2, 8) the 2.5 % and 97.5 % quantiles, over the homographies `samples`, of eight numbers.
+    """(2, 8) the 2.5 % and 97.5 % quantiles of eight numbers over the homographies `samples`.
 
-    These are shift x and y, scale x and y, rotation, shear, and perspective x and y.
+    `samples` (B, 3, 3) map photo px to photo px. The numbers are shift x and y (px), scale x and y,
+    rotation, shear (degrees), perspective x and y. `photo` is (width, height).
     """
     values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in samples])
     return np.asarray(np.quantile(values, (0.025, 0.975), axis=0), np.float64)

@@ -55,8 +55,8 @@ NEAR = 0.25  # largest distance of two detections of one object, share of the di
 def find_objects(
     pair: AlignedPair, photo_size: tuple[int, int]
 ) -> tuple[tuple[ObjectChange, ...], Mask]:
-    """Find the changed objects. Returns them in photo px, largest first, and a mask (h, w) of the
-    changed area and a margin, on the grid of `pair`. `photo_size` is (width, height)."""
+    """Find the changed objects. Returns them in px of the full photo (`photo_size`), largest first,
+    and a mask (h, w) of the changed area and a margin, on the grid of `pair`."""
     regions = changed_regions(pair)
     height, width = regions.labels.shape
     ratio = photo_size[0] / width, photo_size[1] / height
@@ -78,8 +78,8 @@ def find_objects(
 def _moved(
     regions: Regions, masks: list[Mask], ratio: tuple[float, float]
 ) -> tuple[list[ObjectChange], list[Mask]]:
-    """Find moved objects among the changed regions (one mask each). Returns them, and the masks of
-    regions that no moved object explains. `ratio`: photo px per mask px, along x and y."""
+    """Find at most 5 moved objects among the changed regions (one mask each). Returns them, and the
+    masks of regions that no moved object explains. `ratio`: photo px per mask px, along x and y."""
     changes = []
     for _ in range(MOST_MOVED):
         moved = find_moved(regions, np.any(masks, axis=0)) if masks else None
@@ -105,24 +105,21 @@ def _describe(
 ) -> ObjectChange:
     """Describe a change: its box surrounds `mask`, its area and score are those of `whole`.
 
-    `mask` is the old place of a moved object, `whole` its old and new place; else both are the
-    region. `shift` is in mask px; `ratio`: photo px per mask px, along x and y.
+    `mask` is the old place of a moved object, `whole` its old and new place; for other kinds both
+    are the region. `shift` is (dx, dy) from the old place to the new in mask px, None for other
+    kinds; `ratio` is photo px per mask px, along x and y.
     """
     ys, xs = np.nonzero(mask)
-    box = (
-        round(int(xs.min()) * ratio[0]),
-        round(int(ys.min()) * ratio[1]),
-        round((int(xs.max()) + 1) * ratio[0]),
-        round((int(ys.max()) + 1) * ratio[1]),
-    )
-    strength = float(np.mean(regions.strength[whole]))
+    edges = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+    left, top, right, bottom = (round(int(e) * r) for e, r in zip(edges, ratio * 2, strict=True))
+    score = 1 - float(np.exp(-float(np.mean(regions.strength[whole]))))
     shift_px = None if shift is None else (shift[0] * ratio[0], shift[1] * ratio[1])
-    return ObjectChange(kind, box, float(whole.mean()), 1 - float(np.exp(-strength)), shift_px)
+    return ObjectChange(kind, (left, top, right, bottom), float(whole.mean()), score, shift_px)
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A moved object: masks of its old and its new place; its displacement (dx, dy) in mask px."""
+    """A moved object: masks (h, w) of its old and new place; (dx, dy) from old to new, mask px."""
 
     before: Mask
     after: Mask
@@ -159,7 +156,7 @@ def find_moved(regions: Regions, changed: Mask) -> Moved | None:
 
 def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
     """Find all of the object that moved by `shift`: all changed pixels that this shift explains.
-    `shift` is in px of a grid 3 times as coarse as the mask `changed`."""
+    `shift` is (dx, dy) from photo to prior, in px of a grid 3 times as coarse as `changed`."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     old, new = (resize(lab, size) for lab in (regions.expected, regions.prior))
     there = resize(changed.astype(np.float32), size) > 0.5
@@ -179,8 +176,9 @@ def _displaced(array: Map, shift: tuple[int, int]) -> Map:
 
 
 def _coarse(regions: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map]:
-    """The pixels of the mask `changed` on a grid 3 times as coarse: x and y (N, 2), and their Lab
-    colours (N, 3) in the photo and in the prior."""
+    """The N pixels of the mask `changed` on a grid 3 times as coarse: their x and y (N, 2), Lab
+    colours in the photo, matched to the prior's light (N, 3), and Lab colours in the prior (N, 3).
+    """
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     there = resize(changed.astype(np.float32), size) > 0.5
     y, x = np.nonzero(there)
@@ -192,13 +190,12 @@ def _fine(coarse: Mask, changed: Mask) -> Mask:
     """Close gaps and remove specks in the mask `coarse`; enlarge it to the size of `changed`."""
     closed = cv2.morphologyEx(coarse.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    large = cv2.resize(closed, changed.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    return np.asarray(large > 0)
+    return np.asarray(cv2.resize(closed, changed.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """An object that a detector found: its label, its box in px, and its score in [0, 1]."""
+    """A detected object: its label, box (left, top, right, bottom) in px, and score in [0, 1]."""
 
     label: str
     box: Box
@@ -210,7 +207,8 @@ Detect = Callable[[Image], Sequence[Detection]]
 
 def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, ...]]:
     """Turn an object detector into a function that finds changed objects (`finder` of `measure`).
-    Detections with the same label and centres at most 1/4 of the diagonal apart are one object."""
+    `detect` lists the objects in one picture; those of one label with centres at most 1/4 of the
+    diagonal apart in photo and prior are one object."""
 
     def find(photo: Image, prior: Image) -> tuple[ObjectChange, ...]:
         area = photo.shape[0] * photo.shape[1]
@@ -232,7 +230,8 @@ def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, 
 def _matched(
     before: Sequence[Detection], after: Sequence[Detection], reach: float
 ) -> list[tuple[Detection, Detection]]:
-    """Pairs of detections with the same label at most `reach` px apart, each in one pair only."""
+    """Pairs of a detection of the photo (`before`) and one of the prior (`after`) with the same
+    label and centres at most `reach` px apart, each in one pair only."""
     apart = sorted(
         (float(np.hypot(*_centre_shift(one.box, other.box))), i, j)
         for i, one in enumerate(before)
@@ -268,7 +267,8 @@ def _change(
 
 
 def text_entry(photo: Image, generated: Image) -> Entry:
-    """The share (0 to 1) of the photo's words that `tesseract` cannot read in `generated`."""
+    """The share (0 to 1) of the words that `tesseract` reads in the photo but not in `generated`;
+    no value if it is not installed or reads none in the photo."""
     if shutil.which("tesseract") is None:
         return unknown("share", "the program tesseract, which reads the words, is not installed")
     before, after = words(photo), words(generated)
@@ -289,7 +289,7 @@ def words(image: Image) -> Counter[str]:
             command, input=png.tobytes(), capture_output=True, timeout=TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError) as exc:
-        raise InputError(f"tesseract failed to read the words ({exc}); leave out --text") from exc
+        raise InputError(f"tesseract failed to read the text ({exc}); leave out --text") from exc
     counts: Counter[str] = Counter()
     for line in done.stdout.decode("utf-8", "replace").splitlines()[1:]:
         columns = line.split("\t")

@@ -35,7 +35,7 @@ LEGIBLE_PX = 560  # smaller pictures are enlarged, so that lines and letters can
 def overlay(pair: AlignedPair) -> Image:
     """The photo in the red channel, the registered prior in green and blue; grey where they agree.
 
-    Contrast is stretched in both.
+    Contrast is stretched in both. Green and blue are 0 where the prior does not cover the photo.
     """
     photo, prior = (_spread(plane, pair.overlap) for plane in pair.luma)
     visible = np.where(pair.overlap, prior, 0)
@@ -43,7 +43,8 @@ def overlay(pair: AlignedPair) -> Image:
 
 
 def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
-    """The photo in faint grey, with an enlarged arrow for the displacement of each block."""
+    """The photo in faint grey, with an enlarged arrow for the displacement of each block (square
+    part of the photo) in the generated picture."""
     picture, scale = _faint(pair)
     points, moved = (places * pair.scale * scale for places in (blocks.points, blocks.moved))
     length = np.linalg.norm(moved, axis=1)
@@ -73,6 +74,7 @@ def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Imag
     """Photo and registered prior side by side, with a box around every changed object.
 
     The box of a moved object is at its old place in the photo and at its new place in the prior.
+    `objects` are in px of the full photo.
     """
     sides = []
     visible = np.where(pair.overlap[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
@@ -92,7 +94,8 @@ def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Imag
 
 
 def _spread(plane: Map, overlap: NDArray[np.bool_]) -> Map:
-    """The plane with contrast stretched: its 2 % and 98 % quantiles in `overlap` become 0 and 1."""
+    """The luma plane with contrast stretched to [0, 1]: its 2 % and 98 % quantiles in the mask
+    `overlap` become 0 and 1."""
     low, high = np.quantile(plane[overlap], (0.02, 0.98)) if overlap.any() else (0.0, 1.0)
     return np.asarray(np.clip((plane - low) / max(float(high - low), 1e-3), 0, 1), np.float32)
 
@@ -114,7 +117,7 @@ def _px(point: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _captioned(picture: Levels, text: str) -> Image:
-    """The picture with the text as a caption below, in lines that fit its width."""
+    """The picture (8 bits) with the text as a caption below, in lines that fit its width."""
     lines = _wrapped(text, picture.shape[1] - 2 * CAPTION_MARGIN_PX)
     strip = np.full((LINE_PX * len(lines) + 6, picture.shape[1], 3), 255, np.uint8)
     for row, line in enumerate(lines):
@@ -140,8 +143,8 @@ def _text_width(text: str) -> int:
 
 
 def _labelled(picture: Levels, text: str, box: tuple[int, int, int, int], colour: Colour) -> None:
-    """Draw a box (left, top, right, bottom), and the text beside it on a patch of the same
-    colour."""
+    """Draw a box (left, top, right, bottom) in px into the picture, and the text beside it on a
+    patch of the same colour."""
     left, top, right, bottom = box
     cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
     width, height = _text_width(text) + 6, LINE_PX

@@ -64,7 +64,8 @@ class Regions:
 
 
 def changed_regions(pair: AlignedPair) -> Regions:
-    """Find the regions that changed more than light, colour and a misplacement by 2 px explain."""
+    """Find the regions that changed by more than new light or colour and a shift by 2 px
+    explain."""
     scale = min(1.0, SIDE_PX / max(pair.overlap.shape))
     size = (round(pair.overlap.shape[1] * scale), round(pair.overlap.shape[0] * scale))
     photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
@@ -85,13 +86,14 @@ def _lab(image: Image) -> Map:
 
 
 def _apart(one: Map, other: Map) -> Map:
-    """(h, w) difference of two Lab pictures that no misplacement by up to 2 px explains."""
+    """(h, w) distance of two Lab pictures (h, w, 3) that no misplacement by up to 2 px explains."""
     lengths = (np.linalg.norm(_beyond(*both), axis=2) for both in ((one, other), (other, one)))
     return np.asarray(np.maximum(*lengths), np.float32)
 
 
 def _beyond(one: Map, other: Map) -> Map:
-    """(h, w, 3) how far each value of `one` lies outside the values of `other` within 2 px."""
+    """(h, w, 3) how far each Lab value of `one` is above the largest or below the smallest value of
+    `other` within 2 px; 0 between them."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * TOLERANCE_PX + 1,) * 2)
     above = one - cv2.dilate(other, kernel)
     below = cv2.erode(other, kernel) - one
@@ -99,9 +101,10 @@ def _beyond(one: Map, other: Map) -> Map:
 
 
 def _regions(strength: Map, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Number the connected regions with a strength above 1: (h, w), from 1; 0 elsewhere.
+    """Number the connected regions that changed: (h, w), from 1; 0 elsewhere.
 
-    Gaps are closed, and small regions removed. `size` is (width, height).
+    `strength` (h, w) is the colour difference, 1 the least that counts. A region may include weaker
+    pixels beside these. Gaps are closed, small regions removed. `size` is (width, height).
     """
     gap = max(3, 2 * round(JOIN * max(size)) + 1)
     coarse = _components(strength > FAINT, gap)
@@ -146,7 +149,7 @@ def same_structure(regions: Regions, mask: Mask) -> bool:
 
 
 def is_a_thing(regions: Regions, mask: Mask) -> bool:
-    """Whether a changed region is thick and strong enough to be an object.
+    """Whether a changed region (a mask) is thick and strong enough to be an object.
 
     Lines and streaks are measured as edges instead. A weak region is usually a remainder of removed
     glow or haze. A weak region among removed rain or noise is part of the rain or noise.
@@ -158,9 +161,8 @@ def is_a_thing(regions: Regions, mask: Mask) -> bool:
     thick = cv2.morphologyEx(core, cv2.MORPH_OPEN, disc)
     if int(thick.sum()) < THICK * int(core.sum()):
         return False
-    calmer = _clearer(
-        gradients(regions.expected), gradients(regions.prior), _surroundings(regions, mask)
-    )
+    photo, prior = gradients(regions.expected), gradients(regions.prior)
+    calmer = _clearer(photo, prior, _surroundings(regions, mask))
     return calmer > CALMER or float(regions.strength[mask].mean()) > STRONG
 
 
@@ -188,15 +190,16 @@ def grown(mask: Mask, share: float) -> cv2.typing.MatLike:
 
 
 def _clearer(photo: Map, prior: Map, where: Mask) -> float:
-    """The prior's gradient energy in the mask `where`, divided by the photo's."""
+    """Gradient energy (sum of squares) in the mask `where`, the prior's divided by the photo's;
+    both are gradients (h, w, 6) of Lab pictures."""
     unseen = float(where.sum()) * UNSEEN_GRADIENT**2 + 1e-9
     return (float((prior[where] ** 2).sum()) + unseen) / (float((photo[where] ** 2).sum()) + unseen)
 
 
 def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
-    """Highest correlation, in [-1, 1], of two gradient arrays in the mask `around`, when `other` is
-    displaced by up to 3 px. `faint` is added to their energies and their scalar product, so that
-    places without gradients agree."""
+    """Highest correlation, in [-1, 1], of two gradient arrays (h, w, 6) in the mask `around`, when
+    `other` is displaced by up to 3 px. `faint` is added to the sums of squares and of products, so
+    that places without gradients agree."""
     here, best = one[around], -1.0
     size = float((here**2).sum()) + faint
     reach = range(-ASIDE_PX, ASIDE_PX + 1)
@@ -221,7 +224,8 @@ def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
 
 
 def _stands_out(lab: Map, mask: Mask) -> float:
-    """How much a region stands out: contrast of its outline, times difference from around it."""
+    """How much a region of a Lab picture stands out: the gradient along its outline, times its
+    colour difference from its surroundings."""
     contrast = float(np.linalg.norm(gradients(lab), axis=2)[_outline(mask)].mean())
     outside = (cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0).astype(np.float32)
     reach = max(2.0, 0.4 * float(np.sqrt(mask.sum())))
@@ -243,29 +247,24 @@ def gradients(lab: Map) -> Map:
 
 
 def in_the_light_of(photo: Map, prior: Map, overlap: NDArray[np.bool_]) -> Map:
-    """(h, w, 3) the photo's Lab colours, matched to the colours of the prior.
+    """(h, w, 3) the photo's Lab colours, matched to the colours of the prior, both (h, w, 3).
 
-    One polynomial is fitted to all pixels in `overlap`, then a correction that varies with place
-    and lightness. Both are fitted repeatedly; outliers such as changed objects weigh less.
+    One polynomial is fitted to all pixels in the mask `overlap`, then a correction that varies with
+    place and lightness. Both are fitted repeatedly; outliers such as changed objects weigh less.
     """
     lightness = photo[..., :1] / 50 - 1
     chroma = photo[..., 1:] / 50
-    terms = np.concatenate(
-        [
-            *(lightness**power for power in range(4)),
-            *(chroma, chroma**2, lightness * chroma, chroma[..., :1] * chroma[..., 1:]),
-        ],
-        axis=2,
-    )
+    powers = [lightness**power for power in range(4)]
+    products = (chroma, chroma**2, lightness * chroma, chroma[..., :1] * chroma[..., 1:])
+    terms = np.concatenate([*powers, *products], axis=2)
     weight = overlap.astype(np.float32)
     ridge = 1e-5 * weight.sum() * np.eye(terms.shape[2])
     expected = photo
     for _ in range(ROUNDS):
         x, y = terms[overlap].astype(np.float64), prior[overlap].astype(np.float64)
         weighted = x * weight[overlap][:, None]
-        expected = np.asarray(
-            terms @ np.linalg.solve(weighted.T @ x + ridge, weighted.T @ y), np.float32
-        )
+        factors = np.linalg.solve(weighted.T @ x + ridge, weighted.T @ y)
+        expected = np.asarray(terms @ factors, np.float32)
         expected = expected + _by_place_and_lightness(prior - expected, photo[..., 0], weight)
         apart = np.linalg.norm(prior - expected, axis=2)
         scale = max(1.4826 * float(np.median(apart[overlap])), 1.0)
@@ -279,21 +278,22 @@ def as_shown(lab: Map) -> Map:
     return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2Lab), np.float32)
 
 
-def _by_place_and_lightness(rest: Map, lightness: Map, weight: Map) -> Map:
-    """(h, w, 3) mean of `rest` over near pixels of similar `lightness`, weighted by `weight`."""
+def _by_place_and_lightness(difference: Map, lightness: Map, weight: Map) -> Map:
+    """Mean of the colour `difference` (h, w, 3) over near pixels of similar `lightness` (h, w; the
+    photo's, 0 to 100), weighted by `weight` (h, w). Returns (h, w, 3)."""
     height, width = weight.shape
     cell = max(1, round(SMOOTH * max(height, width) / 4))
     size = (-(-width // cell), -(-height // cell))
     level = np.clip(lightness / 100 * (LEVELS - 1), 0, LEVELS - 1)
     sums = np.zeros((size[1], size[0], LEVELS, 4), np.float32)
-    weighted = np.dstack([rest * weight[..., None], weight])
+    weighted = np.dstack([difference * weight[..., None], weight])
     shares = [np.maximum(1 - np.abs(level - k), 0).astype(np.float32) for k in range(LEVELS)]
     for k, share in enumerate(shares):
         sums[:, :, k] = cv2.resize(weighted * share[..., None], size, interpolation=cv2.INTER_AREA)
     for axis, sigma in enumerate((4.0, 4.0, 0.7)):
         sums = scipy.ndimage.gaussian_filter1d(sums, sigma, axis=axis, mode="nearest")
     means = sums[..., :3] / (sums[..., 3:] + 1e-3)
-    result = np.zeros_like(rest)
+    result = np.zeros_like(difference)
     for k, share in enumerate(shares):
         field = cv2.resize(np.ascontiguousarray(means[:, :, k]), (width, height))
         result += share[..., None] * field

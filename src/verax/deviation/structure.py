@@ -20,7 +20,7 @@ from verax.deviation.compare import AlignedPair, Map, clipped
 from verax.deviation.record import Entry, unknown
 from verax.image.pixels import blur, noise_level, wide_blur
 
-OCTAVES_PX = (2, 4, 8, 16)  # sigma of the finer blur of each band, working px
+OCTAVES_PX = (2, 4, 8, 16)  # sigma of the coarser blur of each band, working px
 DESCRIBED = 0.5  # least correlation at which the prior still shows the photo's octave
 LINEAR_WINDOW_PX = 3.0
 FAINT_BAND = 0.01  # standard deviation of luma in a band below which structure is hardly visible
@@ -45,8 +45,10 @@ Mask = NDArray[np.bool_]
 def band_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
     """Measure how well structure agrees in octaves (frequency bands one factor of two wide).
 
-    Returns entries by name. Pixels in `exclude` (h, w) and clipped pixels are not counted, and
-    structure finer than 2 px is not compared, since resampling by the generator changes it anyway.
+    Returns "coherence_loss_2px" to "_16px" (1 - correlation), "finest_scale_px" (the finest octave
+    that agrees, photo px) and "structure_residual" (share of the prior's structure that the photo's
+    does not explain). Pixels in `exclude` (h, w, bool) and clipped pixels are not counted.
+    Structure finer than 2 px is not compared, since resampling by the generator changes it anyway.
     """
     names = {octave: f"coherence_loss_{octave}px" for octave in OCTAVES_PX}
     side = 2 * AROUND_CLIPPED_PX + 1
@@ -71,10 +73,11 @@ def band_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
 
 
 def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) -> Entry:
-    """Measure how much photo and prior differ in one octave: 1 - their mean local correlation.
+    """Measure how much two luma planes differ in one octave: 1 - their mean local correlation.
 
-    The octave is the difference of blurs with sigma `octave` / 2 and `octave` px; places count by
-    their structure. The more noise the photo has (standard deviation `noise`), the less confidence.
+    The octave is the difference of blurs with sigma `octave` / 2 and `octave` px. Pixels count by
+    `overlap` (h, w) and by their structure. The more noise the photo has (standard deviation
+    `noise`), the less confidence.
     """
     first, second = (blur(p, octave / 2) - blur(p, octave) for p in (photo, prior))
     agreed, var_a, var_b = local_correlation(first, second, overlap, 4.0 * octave)
@@ -96,8 +99,8 @@ def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) 
 
 
 def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], window: float) -> Map:
-    """(h, w) local correlation if `other` is displaced by `step` (dx, dy) px; windows have sigma
-    `window` px."""
+    """(h, w) local correlation of two frequency bands, `other` displaced by `step` (dx, dy) px;
+    windows have sigma `window` px, `overlap` (h, w) weights the pixels."""
     matrix = np.array([[1, 0, step[0]], [0, 1, step[1]]], np.float32)
     size = other.shape[1], other.shape[0]
     moved = cv2.warpAffine(
@@ -110,7 +113,8 @@ def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], wi
 
 
 def _linear_residual(photo: Map, prior: Map, overlap: Map) -> Entry:
-    """Share of the prior's local variance that no local linear fit of the photo explains."""
+    """Share of the prior's local variance that no local linear fit of the photo explains. Both are
+    luma planes (h, w); `overlap` (h, w) weights the pixels."""
     first, second = blur(photo, 1.0), blur(prior, 1.0)
     agreed, _, var_b = local_correlation(first, second, overlap, LINEAR_WINDOW_PX)
     weight = var_b * overlap
@@ -135,10 +139,10 @@ def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """Gradient of a slightly blurred luma plane, in luma per px; the arrays are (h, w).
+    """Gradient (x, y) of a slightly blurred luma plane, in luma (0 to 1) per px; arrays are (h, w).
 
-    `around` is the root mean square of `length` in the neighbourhood, `noise` the standard
-    deviation that the plane's noise causes in `x` and in `y`.
+    `length` is its magnitude, `around` the root mean square of `length` in the neighbourhood,
+    `noise` the standard deviation that the plane's noise causes in `x` and in `y`.
     """
 
     x: Map
@@ -161,7 +165,8 @@ def gradient(plane: Map) -> Gradient:
 
 
 def edge_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
-    """Measure the shares of invented and of lost edges; pixels in `exclude` (h, w) do not count."""
+    """Measure the share of the prior's edges that the photo lacks ("invented_edges"), and of the
+    photo's that the prior lacks ("lost_edges"); pixels in `exclude` (h, w, bool) do not count."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     places = pair.overlap & ~exclude
     gain = _regional_gain(photo, prior)
@@ -183,7 +188,8 @@ def unsupported_edges(pair: AlignedPair) -> tuple[Mask, Mask]:
 
 
 def _regional_gain(photo: Gradient, prior: Gradient) -> Map:
-    """(h, w) ratio of gradient strength, photo to prior, in large regions; noise is subtracted."""
+    """(h, w) ratio of gradient strength, photo to prior, in large regions; the photo's noise is
+    subtracted."""
     window = REGION * max(photo.length.shape)
     visible = np.maximum(wide_blur(photo.length**2, window) - 2 * photo.noise**2, 0)
     return np.asarray(np.sqrt(visible / (wide_blur(prior.length**2, window) + 1e-12)), np.float32)
@@ -197,7 +203,7 @@ def edge_pixels(g: Gradient) -> Mask:
 
 
 def _beside(g: Gradient) -> tuple[Map, Map]:
-    """Gradient length one pixel away on either side of each pixel, along the gradient."""
+    """Gradient length 1 px from each pixel in the direction of its gradient, and 1 px opposite."""
     length = np.maximum(g.length, 1e-9)
     y, x = (c.astype(np.float32) for c in np.mgrid[: g.x.shape[0], : g.x.shape[1]])
     dx, dy = g.x / length, g.y / length
@@ -209,8 +215,8 @@ def _beside(g: Gradient) -> tuple[Map, Map]:
 
 
 def _support(edges: Gradient, other: Gradient, shift: tuple[int, int] = (0, 0)) -> Mask:
-    """(h, w) bool: where `other`, displaced by `shift` (dx, dy) px, has a gradient of the same
-    direction as `edges` within 2 px."""
+    """(h, w) bool: where `other`, the gradient of another picture, displaced by `shift` (dx, dy)
+    px, is strong within 2 px and has the direction of the gradient `edges`."""
     length = np.maximum(edges.length, 1e-9)
     nx, ny = edges.x / length, edges.y / length
     faint = np.maximum(NOISE_SIGMAS * other.noise, FAINT * other.around)
@@ -239,10 +245,8 @@ def _unsupported(edges: Gradient, other: Gradient, places: Mask) -> tuple[float,
         return 0.0, 0.0, count
     missing = float((here & ~_support(edges, other)).sum())
     far = CHANCE_RADIUS_PX
-    chance = [
-        float((here & _support(edges, other, shift)).sum())
-        for shift in ((far, 0), (-far, 0), (0, far), (0, -far))
-    ]
+    shifts = ((far, 0), (-far, 0), (0, far), (0, -far))
+    chance = [float((here & _support(edges, other, shift)).sum()) for shift in shifts]
     return missing, count - float(np.mean(chance)), count
 
 
@@ -264,7 +268,8 @@ def _entry(counts: tuple[float, float, int], note: str) -> Entry:
 
 def keypoint_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
     """Measure the share of the photo's corners that have no corner of the prior within 1, 2 and 4
-    px; returns entries by name. Corners in the mask `exclude` (h, w) do not count."""
+    px of the pair's grid: "keypoints_lost_1px" and so on. Corners in `exclude` (h, w, bool) do not
+    count."""
     photo = _corners(pair.luma[0], pair.overlap & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
     # many more corners are taken from the prior, since it may rank corners differently
     prior = _corners(pair.luma[1], pair.overlap, 6 * KEYPOINTS, 0.002, 2)
@@ -281,20 +286,15 @@ def keypoint_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
 
 
 def _corners(plane: Map, overlap: Mask, count: int, quality: float, apart_px: int) -> Map:
-    """(N, 2) x, y of at most `count` corners, strongest first, at least `apart_px` apart.
+    """(N, 2) x, y of at most `count` corners of a luma plane, strongest first, in `overlap` (h, w).
 
-    `quality`: strength of the weakest corner, as a share of the strongest. Local contrast is
-    normalised before corners are searched.
+    They are at least `apart_px` apart. `quality`: strength of the weakest corner, as a share of the
+    strongest. Local contrast is normalised before corners are searched.
     """
     window = NEIGHBOURHOOD * max(plane.shape)
     centred = blur(plane, 1.0) - wide_blur(plane, window)
     around = np.sqrt(wide_blur(centred * centred, window))
     flat = 2 * noise_level(plane) + 0.01
-    corners = cv2.goodFeaturesToTrack(
-        np.asarray(centred / (around + flat), np.float32),
-        count,
-        quality,
-        apart_px,
-        mask=overlap.astype(np.uint8),
-    )
+    even, mask = np.asarray(centred / (around + flat), np.float32), overlap.astype(np.uint8)
+    corners = cv2.goodFeaturesToTrack(even, count, quality, apart_px, mask=mask)
     return np.zeros((0, 2), np.float32) if corners is None else corners.reshape(-1, 2)

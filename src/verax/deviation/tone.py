@@ -31,10 +31,11 @@ UPRIGHT_DEG = 35.0  # streaks of rain fall within this angle of the vertical
 def tone_entries(
     pair: AlignedPair, exclude: NDArray[np.bool_]
 ) -> tuple[dict[str, Entry], SceneState]:
-    """Measure light and colour in the overlap, without the pixels in `exclude` (h, w).
+    """Measure light and colour in the overlap, without the pixels in `exclude` (h, w, bool).
 
-    Returns entries by name, and the change of the time of day or light, such as "day made night",
-    or "same".
+    Returns the entries "colour_difference", "colour_difference_fitted" (after a colour matrix),
+    "exposure_shift_ev" and "clipped_share" (prior minus photo), and the change of the time of day
+    or light, such as "day made night", or "same".
     """
     pair = replace(pair, overlap=pair.overlap & ~exclude)
     if pair.overlap.mean() < 0.05:
@@ -79,7 +80,8 @@ def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
 
 
 def fit_colour(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(3, 3) least-squares colour matrix, so that photo @ matrix is close to prior in `overlap`."""
+    """(3, 3) least-squares colour matrix, so that photo @ matrix is close to prior in `overlap`, a
+    mask (h, w); both pictures are (h, w, 3)."""
     x, y = photo[overlap].astype(np.float64), prior[overlap].astype(np.float64)
     ridge = 1e-4 * len(x)
     left = x.T @ x + ridge * np.eye(3)
@@ -97,14 +99,15 @@ def _light(image: Image) -> Map:
 
 
 def _exposure(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> float:
-    """Median change of luminance from photo to prior in `overlap`, in stops (factors of two)."""
+    """Median change of luminance from photo to prior in the mask `overlap`, in stops (factors of
+    two); positive if the prior is brighter."""
     first, second = (np.maximum(_light(p), DARKEST) for p in (photo, prior))
     return float(np.median(np.log2(second / first)[overlap]))
 
 
 def level_entries(pair: AlignedPair) -> dict[str, Entry]:
-    """Measure the haze, noise and streaks in the photo and in the prior; returns entries by
-    name."""
+    """Measure haze, noise and streaks separately in the photo and in the prior. Returns entries by
+    name, such as "photo_haze_density" and "generated_haze_density"."""
     entries = {}
     for name, image, plane in zip(
         ("photo", "generated"), (pair.photo, pair.prior), pair.luma, strict=True

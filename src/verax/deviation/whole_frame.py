@@ -117,9 +117,10 @@ def _grid(size: Size) -> Floats:
 def _basis(places: Floats) -> Floats:
     """(2 N, 8) matrix that turns the parameters of a homography into displacements of N places.
 
-    Its product with the eight parameters is the displacements along x of all `places` (N, 2), then
-    those along y. The parameters are shift along x and y, then likewise scale, shear and
-    perspective. This linear form holds for homographies close to the identity.
+    `places` (N, 2) are (x, y) from the frame's centre, in units of half its long side. The product
+    with the eight parameters is the displacements along x of all places, then those along y. The
+    parameters are shift along x and y, then likewise scale, shear and perspective. This linear form
+    holds for homographies close to the identity.
     """
     x, y = places.T
     one, none = np.ones_like(x), np.zeros_like(x)
@@ -158,8 +159,8 @@ def _correlation(one: Floats, other: Floats, length: float) -> Floats:
 def _fit(places: Floats, moved: Floats, weight: Floats) -> _Field:
     """Fit the kriging model to displacements `moved` (N, 2), in px, of N blocks at `places` (N, 2).
 
-    `weight` (N,) is the confidence in each block. It is lowered for blocks that contradict the
-    others.
+    Places are (x, y) from the frame's centre, in units of half its long side. `weight` (N,) is the
+    confidence in each block, 0 to 1. It is lowered for blocks that contradict the others.
     """
     basis, value = _basis(places), moved.T.ravel()
     say = np.maximum(weight, LEAST_SAY)
@@ -196,11 +197,11 @@ def _likeliest(
     """Find the most likely covariance of the displacements, by restricted maximum likelihood.
 
     Returns the correlation length of the random field, the variance of the noise of a block of
-    weight 1 divided by that of the field, and the variance of the field. 3 lengths and 11 ratios of
-    variances are tried.
+    weight 1 divided by that of the field, and the variance of the field in px squared. 3 lengths
+    and 11 ratios of variances are tried.
 
     Args:
-        places: (N, 2) places of the blocks.
+        places: (N, 2) places of the blocks from the frame's centre, in units of half its long side.
         basis: (2 N, 8) matrix that turns the parameters of a homography into displacements.
         value: (2 N,) displacements of the blocks in px: all along x, then all along y.
         say: (N,) weight of each block, by which its noise variance is divided.
@@ -228,7 +229,8 @@ def _likeliest(
 
 
 def _predict(field: _Field, places: Floats) -> Floats:
-    """(G, 2) displacements in px that the model predicts at `places` (G, 2)."""
+    """(G, 2) displacements (dx, dy) in px that the kriging model `field` predicts at `places` (G,
+    2), which are relative to the frame's centre, in units of half its long side."""
     near = field.variance * _correlation(places, field.places, field.length)
     trend = (_basis(places) @ field.trend).reshape(2, -1)
     return np.asarray(trend.T + near @ field.pull.T, np.float64)
@@ -255,8 +257,9 @@ def _projection(places: Floats, moved: Floats) -> Floats:
 def _covariance(field: _Field, places: Floats, project: Floats) -> Floats:
     """(8, 8) covariance of the parameters of a homography that is fitted to model predictions.
 
-    The displacements are predicted at `places` (G, 2). The matrix `project` (8, 2 G) turns them
-    into the eight parameters. The uncertainties of the random field and of the trend add up.
+    The displacements are predicted by the kriging model `field` at `places` (G, 2). The matrix
+    `project` (8, 2 G) turns them into the eight parameters. The uncertainties of the random field
+    and of the trend add up.
     """
     count = len(places)
     near = field.variance * _correlation(places, field.places, field.length)

@@ -30,7 +30,7 @@ class Face:
 
     Attributes:
         box: (left, top, right, bottom) in px of the picture, without hair and ears.
-        points: (x, y) in px of both eyes, the nose and both corners of the mouth.
+        points: five (x, y) in px: both eyes, the nose and both corners of the mouth.
         score: confidence of the detector, 0.6 to 1.
     """
 
@@ -72,11 +72,12 @@ def face_at(
     """The face whose centre is in cell (row, column) of the network's outputs.
 
     Args:
-        score: confidence of the face.
-        answers: three outputs of the network, with y before x: (2, h, w) logarithm of the box's
-            sides in cells; (2, h, w) offset of the box's centre from the cell's centre, in cells;
-            (10, h, w) five points, as shares of the box.
-        step: px of the picture per cell, along x and y.
+        score: confidence of the face, 0 to 1.
+        answers: three outputs of the network, with y before x: (2, h, w) natural logarithm of the
+            box's height and width in cells; (2, h, w) offset of the box's centre from the cell's
+            centre, in cells; (10, h, w) five points from the box's top left, as shares of its
+            sides.
+        step: (2,) px of the picture per cell, along x and y.
     """
     log_size, offset, points = (answer[:, row, column] for answer in answers)
     size = np.exp(log_size[::-1]) * step

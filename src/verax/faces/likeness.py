@@ -98,7 +98,8 @@ def check_faces(
 
     Args:
         photo, restored, prior: (H, W, 3) on the photo's grid.
-        generated: (H, W) share of each restored pixel that was taken from the prior.
+        faces: those found in the photo.
+        generated: (H, W) share (0 to 1) of each restored pixel that was taken from the prior.
         filled: (H, W) bool, holes of the photo, which are not compared.
     """
     checks = []
@@ -112,7 +113,8 @@ def check_faces(
 
 
 def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
-    """At most one note for the user, if faces in the restoration or in the prior look different."""
+    """A note for the user if faces in the restoration look different, else one if faces in the
+    prior do, else none: ()."""
     notes = []
     other = sum(check.restoration.verdict == "another" for check in checks)
     redrawn = sum(check.prior.verdict == "another" for check in checks)
@@ -140,7 +142,8 @@ def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
 
 
 def around(face: Face, room: float) -> tuple[slice, slice]:
-    """The rows and columns that hold a face's box, with a margin of `room` face widths."""
+    """The rows and columns that hold a face's box, with a margin of `room` face widths. They start
+    within the picture, but may end beyond it."""
     left, top, right, bottom = face.box
     room *= face.width
     return (
@@ -171,7 +174,8 @@ def likeness(
 ) -> Likeness:
     """Whether a picture on the photo's grid shows the same face as the photo; both (H, W, 3).
 
-    `filled` (H, W) bool marks holes of the photo, which are not compared.
+    `face` is a face of the photo. `filled` (H, W) bool marks holes of the photo, which are not
+    compared; None: there are none.
     """
     if face.width < LEAST:
         return Likeness("cannot be told")
@@ -196,10 +200,10 @@ def likeness(
 
 
 def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, Plane, float]:
-    """Cut the face out of both pictures, and reduce it to a width of at most 96 px.
+    """Cut the face out of both pictures (H, W, 3), and reduce it to a width of at most 96 px.
 
-    Returns its luma in the photo and in the picture, its mask (1 inside, 0 outside), and its width
-    in px, all after the reduction.
+    Returns three planes (h, w) and a number: its luma (0 to 1) in the photo, its luma in the
+    picture, its mask (1 inside, 0 outside), and its width in px after the reduction.
     """
     rows, columns = around(face, ROOM)
     scale = min(1.0, SIDE / face.width)
@@ -219,15 +223,15 @@ def alike(
 ) -> float | None:
     """Correlation of two faces in one octave (frequency band), corrected for the photo's noise.
 
-    The faces are compared at the best small shift. None if the photo's octave is too faint or too
-    noisy.
+    The faces are compared at the best small shift; 1 is the most. None if the photo's octave is too
+    faint or too noisy.
 
     Args:
-        own, its: (h, w) luma of the face in the photo and in the other picture.
-        inside: (h, w) 1 inside the face.
+        own, its: (h, w) luma, 0 to 1, of the face in the photo and in the other picture.
+        inside: (h, w) 1 inside the face, 0 outside.
         scales: two lengths in px: the sigma of the finer of the two blurs whose difference is the
             octave, and the largest shift.
-        noise: standard deviation of the photo's noise.
+        noise: standard deviation of the noise in the photo's luma.
     """
     sigma, reach = scales
     mine, theirs = (octave(plane, sigma) for plane in (own, its))

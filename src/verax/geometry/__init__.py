@@ -68,7 +68,8 @@ def corner_errors(estimate: Matrix, truth: Matrix, size: Size) -> NDArray[np.flo
     """The error in target px of an estimated matrix at the four corners of the target grid, (4,).
 
     Both matrices map source px to target px; `size` is (width, height) of the target. Each corner
-    is mapped to the source by the inverse of `truth`, then back by `estimate`.
+    is mapped to the source by the inverse of `truth`, then back by `estimate`. The order is
+    clockwise from the top left.
     """
     true_corners = corners(size)
     mapped = map_points(compose(estimate, invert(truth)), true_corners)
@@ -80,8 +81,9 @@ class Motion:
     """The parts of a transform, relative to a plain resize, at the centre of the target grid.
 
     Attributes:
-        shift: (x, y) as fractions of the target's width and height.
-        scale: (x, y), 1.0 for a plain resize.
+        shift: (x, y) by which the content moves, as fractions of the target's width and height;
+            positive to the right and down.
+        scale: (x, y), 1.0 for a plain resize; more: the content is larger.
         rotation: degrees, positive clockwise (from the x axis towards the y axis, which is down).
         shear: degrees by which the angle between the axes differs from 90.
         perspective: (x, y), relative change of scale from the centre to the right and lower border.
@@ -145,9 +147,9 @@ def warp(
 
 
 def share_seen(matrix: Matrix, source: Size, target: Size) -> float:
-    """The fraction in [0, 1] of the target that the source, mapped by the matrix, covers.
+    """The fraction in [0, 1] of the target that the source covers.
 
-    `source` and `target` are (width, height).
+    `matrix` maps source px to target px; `source` and `target` are (width, height).
     """
     outline = map_points(matrix, corners(source)).astype(np.float32)
     area, _ = cv2.intersectConvexConvex(outline, corners(target).astype(np.float32))
@@ -168,8 +170,9 @@ def _lookups(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The coordinates x and y in the source at which each pixel of some target rows is sampled.
 
-    `inverse` maps target px to source px; `field` (rows, width, 2) is added to the target px first.
-    `width` is that of the target.
+    `rows` are the target rows, `width` is the target's; both results are (number of rows, width).
+    `inverse` (3, 3) maps target px to source px. `field` (number of rows, width, 2), (dx, dy) in
+    px, is added to the target px first; None: nothing is added.
     """
     x, y = np.arange(width, dtype=np.float64)[None], np.arange(rows.start, rows.stop)[:, None]
     if field is not None:
@@ -180,6 +183,6 @@ def _lookups(
 
 
 def _depth(position: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """How far inside a row of `length` pixels each position is: its distance in px from the centre
-    of the nearer end pixel, negative outside the row."""
+    """How far inside a row of `length` pixels each position (px) is: its distance in px from the
+    centre of the nearer end pixel, negative outside the row."""
     return np.asarray(np.minimum(position, length - 1 - position), np.float32)

@@ -88,6 +88,7 @@ def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
     enlarged by the smallest whole number (1 if possible) for which the rules allow a canvas. If
     they allow none, it gets the canvas with the least padding among those with about the largest
     scale. Raises InputError if no canvas is allowed, or if the photo fills less than 1/32 of it.
+    The default rules are those of models that accept almost any size.
     """
     if width < 1 or height < 1:
         raise InputError(
@@ -133,7 +134,8 @@ def _plan_free(width: int, height: int, rules: Sizes) -> Canvas | None:
 
 
 def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
-    """Allowed canvases that the resized photo fills along one side; its scale need not be whole."""
+    """All canvases allowed by `rules` that a photo of this size in px, resized by any factor, fills
+    along one side."""
     for side in range(rules.multiple, rules.max_edge + 1, rules.multiple):
         for scale in (side / width, side / height):
             inner = _scaled((width, height), scale)
@@ -143,9 +145,10 @@ def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
 
 
 def _lattice(inner: tuple[int, int], rules: Sizes) -> tuple[int, int]:
-    """The smallest allowed canvas (width, height) for a photo that is resized to `inner`.
+    """The smallest canvas (width, height) for a photo that is resized to `inner` (width, height).
 
     Its sides are multiples of `rules.multiple`, and its aspect ratio is at most `rules.max_ratio`.
+    The other rules are not checked.
     """
     narrowest = max(inner) / rules.max_ratio
     width, height = (
@@ -176,7 +179,7 @@ def place(photo: Image, canvas: Canvas) -> Image:
     if (photo.shape[1], photo.shape[0]) != canvas.photo:
         raise SizeMismatchError(
             f"canvas: expected a photo of {canvas.photo[0]}x{canvas.photo[1]} px, for which the "
-            f"canvas was planned, got {photo.shape[1]}x{photo.shape[0]}; plan a new canvas"
+            f"canvas was planned, got {photo.shape[1]}x{photo.shape[0]}; plan one for this photo"
         )
     inner = _enlarge(photo, canvas) if canvas.scale > 1 else resize_picture(photo, canvas.inner)
     left, top = canvas.offset
@@ -201,7 +204,7 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
 
     If their average is too high, these px are multiplied by one factor; if too low, they are moved
     towards white, in proportion to their distance from it. So all stay in [0, 1]. If the scale is
-    not a whole number, nothing is corrected.
+    not a whole number, nothing is corrected. Returns a picture of the size `canvas.inner`.
     """
     scale = canvas.inner[0] // canvas.photo[0]
     enlarged = resize_picture(photo, canvas.inner)
@@ -239,8 +242,8 @@ def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
 
     "stretch": the aspect ratio is the same, or the picture was stretched to another one. "crop":
     the prior shows less of the scene. "letterbox" or "outpaint": the prior shows more; the added
-    part is padding (plain, blurred or reflected) or newly drawn. `matrix` maps prior px to photo
-    px, `photo` is (width, height).
+    part is padding (plain, blurred or reflected) or newly drawn. `prior` is its luminance plane,
+    `matrix` maps prior px to photo px, `photo` is (width, height).
     """
     size = prior.shape[1], prior.shape[0]
     change = float(np.log((photo[0] / size[0]) / (photo[1] / size[1])))
@@ -258,7 +261,8 @@ def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
 def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
     """Whether the part of the prior outside the photo is plain, blurred or a reflection.
 
-    `matrix` maps prior px to photo px; `photo` is (width, height).
+    `prior` is its luminance plane (H, W); `matrix` maps prior px to photo px; `photo` is (width,
+    height).
     """
     small = scaled(photo, LONG_SIDE / max(photo))
     room = small[0], small[1]

@@ -91,8 +91,8 @@ def coherence_of(products: Sequence[Plane], window: float) -> Plane:
 
 
 def correlation(one: Channels, other: Channels, valid: Plane) -> float:
-    """Correlation in [-1, 1] of two channel maps over the whole picture, each pixel weighted by
-    `valid` (H, W)."""
+    """Correlation in [-1, 1] of two channel maps (H, W, C) over the whole picture, each pixel
+    weighted by `valid` (H, W)."""
     weight = valid[..., None]
     weighted = one * weight
     norm = float((weighted * one).sum()) * float((other * weight * other).sum())
@@ -132,9 +132,9 @@ class View:
         photo: channels (h, w, 4) of the reduced photo.
         prior: channels of the prior after warping by `matrix`; 16 px larger than `photo` on each
             side, zero outside the prior.
-        valid: fraction of each pixel of `prior` that the prior covers.
-        matrix: the matrix of the warp, from prior px to photo px, both at full size.
-        to_photo: the matrix from px of the reduced photo to px of the full photo.
+        valid: fraction of each pixel of `prior` that the prior covers, on the same enlarged grid.
+        matrix: the matrix of the warp, from prior px to photo px, both before this reduction.
+        to_photo: the matrix from px of the reduced photo to px of the photo before this reduction.
     """
 
     photo: Channels
@@ -154,7 +154,8 @@ class View:
 class Views:
     """Luminance planes of photo and prior, from which views at reduced resolutions are made.
 
-    `channels` caches the orientation channels of the photo for each resolution.
+    `photo` and `prior` are (H, W) in [0, 1]; their sizes may differ. `channels` caches the
+    orientation channels of the photo for each resolution.
     """
 
     photo: Plane
@@ -178,7 +179,8 @@ class Views:
     def at(self, level: Level, matrix: Matrix) -> View:
         """Reduce the photo to the resolution `level`, and warp the prior onto it by `matrix`.
 
-        `matrix` maps prior px to photo px at full size. Returns the orientation channels of both.
+        `matrix` maps prior px to photo px, both at the size of the planes `photo` and `prior`.
+        Returns the orientation channels of both.
         """
         size = self.size
         small = scaled(size, min(1.0, level.long_side / max(size)))

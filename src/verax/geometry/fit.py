@@ -13,14 +13,7 @@ import numpy as np
 
 from verax.geometry import Matrix, scaled
 from verax.geometry.features import Channels, Level, View, Views, correlation, log_luminance
-from verax.geometry.global_fit import (
-    COARSE,
-    FINE,
-    LAST,
-    MIDDLE,
-    bounded,
-    refine,
-)
+from verax.geometry.global_fit import COARSE, FINE, LAST, MIDDLE, bounded, refine
 from verax.geometry.search import (
     LONG_SIDE,
     Frame,
@@ -60,9 +53,10 @@ class Fit:
     """The global fit of a reduced prior to a reduced photo, and its significance.
 
     Attributes:
-        matrix: px of the reduced prior to px of the reduced photo.
+        matrix: (3, 3), px of the reduced prior to px of the reduced photo.
         score: correlation of edge orientations at a long side of 384 px, at most 1.
-        view: photo and prior warped by `matrix`, at a long side of 192 px.
+        view: edge orientations of the photo and of the prior warped by `matrix`, at a long side of
+            192 px.
         p_value: probability that a picture of another scene fits as well.
         upright: whether the prior fits the photo better than the mirrored or rotated photo.
         frame: the placement that fits best among those that keep the photo's framing.
@@ -77,7 +71,11 @@ class Fit:
 
 
 def fit(photo: Plane, prior: Plane) -> Fit:
-    """Fit one matrix that maps the prior to the photo; both are reduced luminance planes."""
+    """Fit one matrix that maps the prior to the photo.
+
+    Both are luminance planes (H, W) in [0, 1], reduced to a long side of at most 768 px (photo) and
+    1024 px (prior).
+    """
     frame, views = same_frame(photo, prior), Views(photo, prior)
     if 2 * frame.p_value <= ALPHA and frame.upright:
         return _on_frame(views, frame)
@@ -100,7 +98,8 @@ def fit(photo: Plane, prior: Plane) -> Fit:
 def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
     """How the prior is turned against the photo, such as "mirrored"; "" if upright or uncertain.
 
-    `frame` tells how well the prior fits the upright, mirrored and rotated photo.
+    `photo` and `prior` are luminance planes. `frame` tells how well the prior fits the upright, the
+    mirrored and the rotated photo.
     """
     ways = [(frame.p_turned, TURNED[int(np.argmax(frame.turned))])]
     for quarters, name in QUARTERS.items():
@@ -115,7 +114,7 @@ def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
     """The fit to use if the user says that the prior shows the scene, but `best` does not prove it.
 
     This is `best` if its score is above 0.25, which fits of other scenes reach by chance; otherwise
-    a plain resize of the prior to the photo.
+    a plain resize of the prior to the photo. `photo` and `prior` are luminance planes.
     """
     if best.score > BY_CHANCE:
         return best
@@ -125,7 +124,7 @@ def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
 
 
 def _on_frame(views: Views, frame: Frame) -> Fit:
-    """Refine the placement `frame`, in which the generator kept the framing.
+    """Refine the placement `frame`, in which the generator kept the framing; returns the fit.
 
     If fine structure hardly agrees, a refinement would follow noise, so `frame` is not refined.
     """
@@ -146,10 +145,10 @@ def _on_frame(views: Views, frame: Frame) -> Fit:
 def _refined(
     views: Views, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
 ) -> Matrix:
-    """Refine the matrix `start` (prior px to photo px) at one resolution after another.
+    """Refine the matrix `start` (prior px to photo px) at one resolution of `levels` after another.
 
     An implausible result is ignored. If the score at a long side of 384 px is below 0.3, no finer
-    resolution is fitted.
+    resolution is fitted. The default levels have long sides of 192, 384 and 480 px.
     """
     matrix = start
     for level in levels:
@@ -188,8 +187,9 @@ def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fi
 def _start(views: Views, placement: Placement) -> Matrix:
     """Choose the matrix (prior px to photo px) from which the finer resolutions are fitted.
 
-    The result of the search and a plain resize are both refined at a long side of 96 px; the one
-    with the higher score is returned. The resize is tried because most generators keep the framing.
+    The result of the search (`placement`) and a plain resize are both refined at a long side of 96
+    px; the one with the higher score is returned. The resize is tried because most generators keep
+    the framing.
     """
     fits = []
     for start in (placement.matrix, views.plain):
@@ -216,9 +216,9 @@ def _search(views: Views) -> Placement:
 def distinctness(photo: Channels, warped: Channels) -> float:
     """The correlation of photo and warped prior, divided by the one that is reached by chance.
 
-    The latter is the root mean square correlation of the prior with the mirrored and flipped photo
-    at many shifts. The ratio is about 3 for pictures of different scenes and above 6 for pictures
-    of one scene.
+    Both are orientation channels (H, W, 4) on the photo's grid. The correlation by chance is the
+    root mean square correlation of the prior with the mirrored and flipped photo at many shifts.
+    The ratio is about 3 for pictures of different scenes and above 6 for pictures of one scene.
     """
     height, width = photo.shape[:2]
     far = (int(SHIFTS * height), int(SHIFTS * width))
@@ -253,5 +253,6 @@ def evidence(
 
 
 def p_value(value: float) -> float:
-    """The probability that a pair of different scenes has at least the evidence `value`."""
+    """The probability that a pair of different scenes has at least the evidence `value`, a sum of
+    logarithms that `evidence` returns."""
     return float(1 / (1 + np.exp((value - CENTRE) / WIDTH)))

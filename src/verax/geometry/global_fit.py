@@ -65,8 +65,8 @@ def _climb(
 ) -> tuple[Matrix, float]:
     """Take Gauss-Newton steps from the matrix `lookup`; returns the best matrix and its score.
 
-    The matrices map px of the reduced photo to px of the view's warped prior, where the prior is
-    sampled. `freedoms` is the number of parameters that are fitted.
+    Matrices map px of the reduced photo to px of the warped prior without its margin. `freedoms` is
+    the number of parameters that are fitted.
     """
     best, best_score, step = lookup, -np.inf, np.inf
     for _ in range(level.rounds + 1):
@@ -227,7 +227,7 @@ class _Moments:
     def right(self, dx: Plane, dy: Plane) -> NDArray[np.float64]:
         """The right-hand side (8,) of the normal equations.
 
-        `dx` and `dy` (h, w) are weighted products of the residual with the gradient along x and y.
+        `dx`, `dy` (h, w): weighted residual (photo - prior) times gradient, along x and along y.
         """
         sums = self(dx), self(dy)
         return np.array(

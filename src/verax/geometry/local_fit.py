@@ -50,8 +50,9 @@ class Round:
 def displacement(photo: Channels, warped: Channels, valid: Plane, settings: Round) -> Field:
     """Estimate the displacement of each pixel by block matching: a smooth field (H, W, 2) in px.
 
-    `warped` at p + field[p] shows what `photo` shows at p. Both are channels (H, W, C); the array
-    `valid` (H, W) is the fraction of each pixel for which `warped` has data.
+    `warped` at p + field[p] shows what `photo` shows at p; the field is (dx, dy). Both are channels
+    (H, W, C); `valid` (H, W) is the fraction of each pixel for which `warped` has data. `settings`
+    are those of this resolution.
     """
     reach = settings.reach
     steps = np.array(list(product(range(-reach, reach + 1), repeat=2)))  # (dy, dx)
@@ -67,8 +68,9 @@ def _volume(
 ) -> NDArray[np.float32]:
     """The local correlation of photo and warped prior for each displacement: (len(steps), H, W).
 
-    `steps` are the displacements (dy, dx) in px; `block` is the sigma in px of the Gaussian window
-    around each pixel.
+    `photo` and `warped` are channels (H, W, C), `valid` (H, W) is the fraction of each pixel for
+    which `warped` has data. `steps` are the displacements (dy, dx) in px from photo to prior;
+    `block` is the sigma in px of the Gaussian window around each pixel.
     """
     height, width = valid.shape
     reach = int(steps.max())
@@ -118,10 +120,14 @@ def _weight(
 ) -> Plane:
     """The weight (H, W) in [0, 1] of the best displacement at each pixel.
 
-    It is the product of three factors: the correlation `scores` at the displacement, its lead over
-    the second-best peak, and whether matching back from the prior returns to the pixel. `best` is
-    the index in `steps` (dy, dx) of the best displacement, `reach` the largest of them along an
-    axis.
+    It is the product of three factors: the correlation at the displacement, its lead over the
+    second-best peak, and whether matching back from the prior returns to the pixel.
+
+    Args:
+        scores: (len(steps), H, W) correlation for each displacement.
+        best: (H, W) index in `steps` of the best displacement.
+        steps: displacements (dy, dx), px.
+        reach: the largest of them along an axis, px.
     """
     side = 2 * reach + 1
     peak = np.take_along_axis(scores, best[None], 0)[0]
@@ -158,11 +164,11 @@ def _returns(scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray
 
 
 def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
-    """Fit a smooth field (H, W, 2), linear between nodes, to weighted displacements.
+    """Fit a smooth field (H, W, 2), linear between nodes, to displacements of weight (H, W).
 
-    Bending and, slightly, the displacement itself are penalised. Outliers lose their weight
-    (graduated Geman-McClure), so that one moved object does not distort the field. `spacing` is the
-    distance of the nodes, px.
+    `field` (H, W, 2) has the displacement (dx, dy) of each pixel. Bending and, slightly, the
+    displacement itself are penalised. Outliers lose their weight (graduated Geman-McClure), so that
+    one moved object does not distort the field. `spacing` is the distance of the nodes, px.
     """
     height, width = weight.shape
     down, across = _hats(height, spacing), _hats(width, spacing)
@@ -224,7 +230,8 @@ def _elasticity(rows: int, columns: int) -> NDArray[np.float64]:
 
 
 def resize_field(field: Field, size: Size) -> Field:
-    """Resize a field to another grid of the same picture, with displacements in px of that grid."""
+    """Resize a field to a grid of `size` (width, height) of the same picture, with displacements in
+    px of that grid."""
     factor = np.array([size[0] / field.shape[1], size[1] / field.shape[0]], np.float32)
     resized = np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR), np.float32)
     resized *= factor
@@ -232,7 +239,8 @@ def resize_field(field: Field, size: Size) -> Field:
 
 
 def through(channels: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
-    """Sample a plane or channels at p + field[p] for each pixel p of the field; zero outside."""
+    """Sample a plane (H, W) or channels (H, W, C) at p + field[p] for each pixel p of the field (H,
+    W, 2), (dx, dy) in px; linear between pixels, zero outside."""
     y, x = np.mgrid[: field.shape[0], : field.shape[1]].astype(np.float32)
     return np.asarray(
         cv2.remap(channels, x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR), np.float32
@@ -245,11 +253,11 @@ ROUNDS = (Round(96, 4, 3.0, 8.0), Round(192, 2, 4.0, 14.0))
 def fit_field(
     photo: Channels, warped: Channels, valid: Plane, rounds: tuple[Round, ...] = ROUNDS
 ) -> Field | None:
-    """Fit the local field (H, W, 2) to channels of the photo and of the warped prior.
+    """Fit the local field (H, W, 2), (dx, dy) in px, to channels of the photo and the warped prior.
 
-    `warped` at p + field[p] shows what `photo` shows at p; `valid` (H, W) is the fraction of each
-    pixel for which `warped` has data. `rounds` are the settings of the block matching, coarse to
-    fine. None if the field raises the mean local correlation by less than 0.02.
+    `warped` at p + field[p] shows what `photo` shows at p, both (H, W, C); `valid` (H, W) is the
+    fraction of each pixel for which `warped` has data. `rounds` are the settings of the block
+    matching, coarse to fine. None if the field raises the mean local correlation by less than 0.02.
     """
     field: Field = np.zeros((*valid.shape, 2), np.float32)
     for turn in rounds:

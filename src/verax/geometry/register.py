@@ -102,7 +102,8 @@ class Warped:
 def register(photo: Image, prior: Image, *, accept: bool = False) -> Registration:
     """Register the prior onto the photo; `Registration.placed` says whether this succeeded.
 
-    The long sides are first reduced to at most 768 px (photo) and 1024 px (prior).
+    Both are reduced for this to a long side of at most 768 px (photo) and 1024 px (prior); the
+    result refers to their full sizes.
 
     Args:
         photo, prior: (H, W, 3), of any two sizes.
@@ -147,16 +148,18 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
 def _accepted(nowhere: Registration, coverage: float) -> Registration:
     """Mark a registration as placed "roughly" because the user says that the scene is the same.
 
-    `coverage` is the fraction of the photo that the prior covers.
+    `nowhere` is the rejected registration, `coverage` the fraction of the photo that the prior
+    covers.
     """
     reason = f"{ACCEPTED}, although {nowhere.reason}"
     return replace(nowhere, placed="roughly", reason=reason, coverage=coverage)
 
 
 def _objection(best: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
-    """Decide whether a fit proves that the prior shows the photo's scene upright.
+    """Decide whether the fit `best` proves that the prior shows the photo's scene upright.
 
-    Returns "exactly" and "" if it does, otherwise "undecided" or "not" and the reason.
+    `photo` and `prior` are luminance planes. Returns "exactly" and "" if it does, otherwise
+    "undecided" or "not" and the reason.
     """
     if best.upright and best.p_value <= ALPHA:
         return "exactly", ""
@@ -174,7 +177,7 @@ def _objection(best: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
 def _judge(best: Fit, confidence: float) -> tuple[Placed, str]:
     """The verdict ("exactly" or "roughly") and its reason, for a prior of the same scene.
 
-    `confidence` is the mean confidence over the photo.
+    `best` is the fit of the matrix, `confidence` the mean confidence over the photo, 0 to 1.
     """
     same = f"pictures of other scenes fit as well in {best.p_value:.2g} of cases"
     if confidence < NOWHERE:
@@ -185,7 +188,8 @@ def _judge(best: Fit, confidence: float) -> tuple[Placed, str]:
 def _detail(best: Fit, size: Size) -> tuple[Field | None, Plane]:
     """Fit the local field, and measure the confidence on the photo's grid, `size` (width, height).
 
-    Returns the field (H, W, 2) in photo px, or None if it is zero, and the confidence (H, W).
+    `best` is the fit of the matrix. Returns the field (H, W, 2), (dx, dy) in photo px, or None if
+    it is zero, and the confidence (H, W), 0 to 1.
     """
     warped, valid = best.view.in_place()
     field = fit_field(best.view.photo, warped, valid)

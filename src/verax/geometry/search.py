@@ -61,8 +61,8 @@ def control_views(channels: Channels) -> NDArray[np.float32]:
 
 
 def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.complex64]:
-    """Fourier transforms of channels (..., C, H, W), scaled to unit energy and zero-padded to the
-    size `room` (rows, columns)."""
+    """Fourier transforms (..., C, rows, columns // 2 + 1) of channels (..., C, H, W), scaled to
+    unit energy and zero-padded to the size `room` (rows, columns)."""
     energy = np.sqrt((planes * planes).sum((-3, -2, -1), keepdims=True)) + 1e-9
     return np.asarray(np.fft.rfft2(planes / energy, room), np.complex64)
 
@@ -109,7 +109,7 @@ class Frame:
 
     @property
     def upright(self) -> bool:
-        """Whether no mirrored or rotated photo fits clearly better than the upright photo."""
+        """Whether the prior fits no mirrored or rotated photo clearly better than the photo."""
         return max(self.strengths[1:]) <= BETTER * max(self.strengths[0], MOST)
 
 
@@ -118,14 +118,12 @@ def _chance(evidence: float) -> float:
 
 
 def same_frame(photo: Plane, prior: Plane) -> Frame:
-    """Test the placements that keep the framing; returns the one with the most evidence."""
+    """Find which placement that keeps the framing fits best; both are luminance planes (H, W)."""
     size = photo.shape[1], photo.shape[0]
     small = scaled(size, min(1.0, FRAME_SIDE / max(size)))
     rows, columns = (cv2.getOptimalDFTSize(side + int(FAR * side)) for side in small[::-1])
-    views = [
-        spectra(control_views(measure), (rows, columns))
-        for measure in measures(log_luminance(photo, small))
-    ]
+    features = measures(log_luminance(photo, small))
+    views = [spectra(control_views(measure), (rows, columns)) for measure in features]
     frames = [
         _placed(views, prior, matrix, (size, small), (rows, columns))
         for matrix in placements(size, (prior.shape[1], prior.shape[0]))
@@ -135,7 +133,7 @@ def same_frame(photo: Plane, prior: Plane) -> Frame:
 
 def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
     """Matrices (prior px to photo px) that keep the framing: a plain resize, and if the aspect
-    ratios differ, a centred crop and a centred extension."""
+    ratios differ, a centred extension and a centred crop. Sizes are (width, height)."""
     yield stretch(prior, photo)
     across, down = photo[0] / prior[0], photo[1] / prior[1]
     if abs(np.log(across / down)) > SAME_ASPECT:
@@ -173,8 +171,8 @@ def _placed(
     """Test the placement `matrix` (prior px to photo px) and small shifts around it.
 
     `views` has for each feature the Fourier transforms, padded to `room` (rows, columns), of the
-    photo upright, mirrored, upside down and rotated. `sizes` are the (width, height) of the photo
-    and of its small copy.
+    photo upright, mirrored, upside down and rotated. `prior` is a luminance plane. `sizes` are the
+    (width, height) of the photo and of its small copy.
     """
     small = sizes[1]
     warped, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
@@ -183,9 +181,8 @@ def _placed(
     near = np.arange(-reach, reach + 1)
     down, across = (np.arange(-int(FAR * side), int(FAR * side) + 1) for side in small[::-1])
     total, uncut = np.zeros((2, 4, len(near), len(near)))
-    for weight, view, measure in zip(
-        WEIGHTS, views, measures(log_luminance(warped, small)), strict=True
-    ):
+    features = measures(log_luminance(warped, small))
+    for weight, view, measure in zip(WEIGHTS, views, features, strict=True):
         scores = correlate(view, measure * share, room)
         typical = float(np.sqrt(np.mean(scores[1:, down][:, :, across] ** 2))) + 1e-9
         surface = scores[:, near][:, :, near] / typical
@@ -205,7 +202,8 @@ class Hypothesis:
 
     Attributes:
         scale: (x, y), photo px per prior px.
-        reach: (x, y), largest distance between the centres, as fractions of the photo's sides.
+        reach: (x, y), largest distance of the prior's centre from the photo's, as fractions of its
+            sides.
     """
 
     scale: tuple[float, float]
@@ -232,7 +230,7 @@ class Placement:
 def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
     """The hypotheses for a photo and a prior of these sizes (width, height).
 
-    A stretch; if the aspect ratios differ moderately, also a crop and an extension.
+    A stretch; if the aspect ratios differ by a factor of 1.03 to 4, also a crop and an extension.
     """
     x, y = photo[0] / prior[0], photo[1] / prior[1]
     ways = [Hypothesis((x, y), (REACH, REACH))]
@@ -284,7 +282,8 @@ def search(
 def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -> tuple[int, int]:
     """(rows, columns) of a zero-padded Fourier transform in which no shift wraps around.
 
-    `photo` and `prior` are (width, height); `reach` is the largest shift along x and y, px.
+    `photo` and `prior` are (width, height) in px, `prior` before it is enlarged by at most 24 %;
+    `reach` is the largest shift along x and y, px.
     """
     rows, columns = (
         cv2.getOptimalDFTSize(int(max(photo[i], prior[i] * STEPS[-1]) + reach[i]) + 2)
