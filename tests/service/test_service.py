@@ -140,7 +140,7 @@ def test_the_own_field_table_refuses_what_the_official_schema_refuses(monkeypatc
     ("mask", "message"),
     [
         (png(64, 48, "RGB"), "no transparent pixel"),
-        (png(32, 48, "RGBA"), "must have the size"),
+        (png(32, 48, "RGBA"), "expected the size of the image"),
     ],
     ids=["without alpha", "of another size"],
 )

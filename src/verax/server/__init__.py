@@ -87,7 +87,7 @@ def json_response(
 
 
 def from_error(exc: VeraxError) -> Problem:
-    """The error answer for an exception of Verax, whose class decides the status and the code."""
+    """The error answer for an exception of Verax. The exception's class decides its status."""
     text = str(exc)
     if isinstance(exc, ProviderRefused):
         details = {"moderation_stage": exc.stage, "categories": list(exc.categories)}
@@ -110,12 +110,8 @@ def from_error(exc: VeraxError) -> Problem:
 
 def unknown() -> Problem:
     """The error answer for an unexpected exception; it does not tell clients what happened."""
-    return Problem(
-        500,
-        "the server failed; its operator can find the reason in the log",
-        "server_error",
-        kind="server_error",
-    )
+    text = "the server failed; try again, or ask its operator, who finds the reason in the log"
+    return Problem(500, text, "server_error", kind="server_error")
 
 
 HEARTBEAT_S = 10.0
@@ -133,7 +129,7 @@ class CallAnswer:
     Attributes:
         kind: "edit" or "generation".
         created: time in seconds since 1970.
-        pictures: the files of the pictures.
+        pictures: the files of the finished pictures.
         about: further keys of the JSON answer, such as "size", "usage" and our own "verax".
     """
 
@@ -158,7 +154,8 @@ class CallAnswer:
 
 
 def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
-    """The server-sent event for preview number `index` (from 0). `kind`: "edit" or "generation"."""
+    """The server-sent event that shows the file `picture` as preview number `index` (from 0).
+    `kind` is "edit" or "generation"; `created` is the time in seconds since 1970."""
     about = {"background": "opaque", "output_format": "png", "partial_image_index": index}
     yield from _event(f"{EVENTS[kind]}.partial_image", created, picture, about)
 
@@ -267,7 +264,9 @@ class AnswerResponse(Response):
             yield json.dumps(problem.body()).encode()
 
     async def _pause(self, disconnection: "asyncio.Task[None]", seconds: float) -> bool:
-        """Wait up to `seconds` for the answer or a preview. Returns whether the answer is ready."""
+        """Wait up to `seconds` for the answer or a preview. Returns whether the answer is ready.
+        Raises _Disconnected if `disconnection`, a task that waits for the client to disconnect,
+        ends first."""
         arrival = asyncio.create_task(self.partials.arrival.wait())
         tasks = {self.task, disconnection, arrival}
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -65,7 +65,8 @@ class AccessControl:
 
     Args:
         hosts: accepted names in the Host header.
-        allows: says whether pages of an origin, such as "https://a.org", may send requests.
+        allows: function that says whether pages of an origin, such as "https://a.org", may send
+            requests; by default none may.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class AccessControl:
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
         if host not in self.hosts:
-            text = f"{host[:100]!r} is no name of this server; its operator can add it with --name"
+            text = f"this server is not named {host[:100]!r}; its operator can add it with --name"
             return Problem(421, text, "unknown_host")
         origin = headers.get("origin")
         foreign = origin and not same_origin(origin, headers) and not self.allows(origin)
@@ -118,8 +119,8 @@ class AccessControl:
         return Problem(413, text, "body_too_large", headers=CLOSE)
 
     def counted(self, receive: Receive, body: "Body") -> Receive:
-        """A function that returns the same messages as `receive`, and counts their bytes in `body`.
-        It raises Problem if the request's body is too large or arrives too slowly."""
+        """A function that returns the same ASGI messages as `receive`, and counts their bytes in
+        `body`. It raises Problem if the request's body is too large or arrives too slowly."""
         started = asyncio.get_running_loop().time()
 
         async def bounded() -> Message:
@@ -141,24 +142,22 @@ class AccessControl:
         return bounded
 
     async def one_at_a_time(self) -> None:
-        """Limit uploads to one chunk per cycle of the event loop, so that other requests go on."""
+        """Wait for a turn: all uploads together take one chunk per cycle of the event loop, so that
+        other requests go on."""
         await self.turn.acquire()
         asyncio.get_running_loop().call_soon(self.turn.release)
 
     def count(self, body: "Body", size: int) -> None:
-        """Count `size` bytes. Raises Problem 413 if this body, 429 if all bodies are too large."""
+        """Add `size` bytes to `body`. Raises Problem 413 if this makes the body too large, or 429
+        if it makes the bodies of all requests in progress together too large."""
         body.total += size
         self.together += size
         if body.total > self.limits.body_bytes:
             raise self.too_large()
         if self.together > self.limits.together_bytes:
-            raise Problem(
-                429,
-                "the server is receiving too many large pictures at once; try again in 10 s",
-                "rate_limit_exceeded",
-                kind="rate_limit_error",
-                headers={"retry-after": "10", **CLOSE},
-            )
+            text = "the server is receiving too many large pictures at once; try again in 10 s"
+            after, kind = {"retry-after": "10", **CLOSE}, "rate_limit_error"
+            raise Problem(429, text, "rate_limit_exceeded", kind=kind, headers=after)
 
 
 @dataclass(slots=True)
@@ -194,7 +193,7 @@ PREFLIGHT = {
 
 
 class OtherSites:
-    """ASGI middleware for CORS: pages of the sites in `origins` may send requests; "*" is any."""
+    """ASGI middleware for CORS: pages of the sites in `origins` may send requests; "*": any."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self.app, self.origins = app, frozenset(one.rstrip("/").lower() for one in origins)
@@ -259,14 +258,14 @@ class ClientKeys:
         if the name exists, or if the name or the budget is not valid."""
         if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
             raise InputError(
-                f"client name: expected 1 to 64 letters, digits, - and _, got {name!r}"
+                f"client name: expected 1 to 64 letters, digits, - and _, got {name!r}; correct it"
             )
         if name == ANYBODY.name:
             raise InputError(
                 f"client name {name!r} is reserved for clients without a key; choose another name"
             )
         if budget_usd is not None and not budget_usd >= 0:
-            raise InputError(f"budget: expected 0 or more US dollars, got {budget_usd}")
+            raise InputError(f"budget: expected 0 or more US dollars, got {budget_usd}; correct it")
         key = PREFIX + secrets.token_urlsafe(32)
         row = (name, digest(key), budget_usd, time.time())
         if name in self.names():

@@ -105,9 +105,8 @@ class Metrics:
         )  # fmt: skip
         self.memory = Gauge("verax_memory_bytes", "Resident memory.", ["process"], **named)
         self.restarts = Gauge(
-            "verax_worker_restarts", "Workers that crashed or were stopped.", ["line"],
-            **named,
-        )  # fmt: skip
+            "verax_worker_restarts", "Workers that crashed or were stopped.", ["line"], **named
+        )
 
     def observer(self, line: str) -> Callable[[BaseException | None, float], None]:
         """A function that counts jobs of the queue `line`. It is to be called after each job, with
@@ -131,7 +130,7 @@ class Metrics:
         self.memory.labels("workers").set(resident_bytes(workers))
 
     def count_money(self, spent: Spent) -> None:
-        """Update the metrics about the cost of paid calls."""
+        """Set the metrics about money to `spent`, the cost of all paid calls in US dollars."""
         self.money.labels("billed").set(spent.billed_usd)
         self.money.labels("possibly billed").set(spent.possibly_usd)
         self.money.labels("under way").set(spent.under_way_usd)
@@ -148,7 +147,8 @@ class Metrics:
 
 
 def outcome(exc: BaseException | None) -> str:
-    """How a job ended: "done" if `exc` is None, otherwise a word for the error: "failed", ..."""
+    """How a job ended: "done"; for an error "refused", "uncertain", "busy", "budget", "rejected",
+    "failed" (any other error of Verax) or "broken" (any other exception)."""
     if exc is None:
         return "done"
     known = (word for kind, word in OUTCOMES if isinstance(exc, kind))

@@ -58,6 +58,12 @@ class WorkQueue:
         typical_s: first estimate of a job's duration in seconds; updated after each job.
         stoppable: whether to kill the process of a running job when its caller is cancelled.
         observe: is called after each job with its error or None, and its duration in seconds.
+
+    Attributes:
+        queues: waiting jobs by client; the first client has the next turn.
+        running: number of running jobs.
+        idle, workers_now: the workers without a job, and all workers.
+        restarts: how many workers have crashed or were killed.
     """
 
     make_worker: Callable[[], Executor]

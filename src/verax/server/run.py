@@ -99,7 +99,7 @@ class PatientProtocol(H11Protocol):
         self.expect_head()
 
     def expect_head(self) -> None:
-        """Start the timeout for the headers of the next request."""
+        """Start the timeout for the headers of the next request, unless it runs already."""
         if self.patience is None:
             self.patience = self.loop.call_later(self.limits.head_s, self.transport.abort)
 

@@ -105,7 +105,8 @@ Check = Callable[[object], Iterator[Error]]
 
 
 class Refusal(Exception):
-    """Raised to send an error answer, with an HTTP status and the `error` object of the body."""
+    """Raised to send an error answer, with an HTTP status and the `error` object of the body, to
+    which `more` adds keys. `param` is the field at fault, `code` the name of the error."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ MOVES = {"validating": "in_progress", "in_progress": "finalizing", "finalizing":
 
 def files(service: ServiceState, verb: str, tail: str, form: Form | None) -> JsonObject | bytes:
     """Answer a request below /files: JSON, or the content of a file. `verb` is the HTTP method,
-    `tail` the path from "files" on, `form` the form of an upload."""
+    `tail` the path from "files" on, `form` the form of an upload, None for other requests."""
     parts = tail.split("/")
     if form is not None:
         fields = {name: data for name, file, data in form if not file}
@@ -87,14 +87,20 @@ def create(service: ServiceState, order: JsonObject) -> JsonObject:
     batch."""
     file = service.files.get(order["input_file_id"])
     if file is None or file["purpose"] != "batch":
-        text = f"input_file_id: expected a file uploaded for batches, got {order['input_file_id']}"
+        text = (
+            "input_file_id: expected a file uploaded with the purpose batch, got "
+            f"{order['input_file_id']}; upload it"
+        )
         raise Refusal(400, text, "input_file_id")
     if order["completion_window"] != "24h":
-        text = f"completion_window: expected 24h, got {order['completion_window']}"
+        text = f"completion_window: expected 24h, got {order['completion_window']}; correct it"
         raise Refusal(400, text, "completion_window", "invalid_value")
     lines = file["data"].splitlines()
     if len(lines) > 50_000 or len(file["data"]) > 200_000_000:
-        text = f"expected a batch file of at most 50,000 lines and 200 MB, got {len(lines)} lines"
+        text = (
+            f"expected a batch file of at most 50,000 lines and 200 MB, got {len(lines)} lines and "
+            f"{len(file['data']) / 1e6:.0f} MB; split the batch"
+        )
         raise Refusal(400, text, "input_file_id", "invalid_value")
     batch = {
         "id": f"batch_{len(service.batches) + 1:06d}",
@@ -122,7 +128,8 @@ def create(service: ServiceState, order: JsonObject) -> JsonObject:
 
 def failing_answer(status: int) -> JsonObject:
     """A faulty answer to a request that created a batch: {} for the status 200. For the status 0,
-    raises ConnectionResetError, which closes the connection; for any other, Refusal with it."""
+    raises ConnectionResetError, which closes the connection; for any other status, Refusal with
+    this status."""
     if status == 200:
         return {}
     if status == 0:
@@ -132,7 +139,8 @@ def failing_answer(status: int) -> JsonObject:
 
 
 def advance(service: ServiceState, batch: JsonObject) -> None:
-    """Move a batch to its next status; if that is "completed", answer its lines."""
+    """Move a batch to its next status; if that is "completed", answer its lines. If the test lets
+    the batch expire, only the first lines are answered, and the status becomes "expired"."""
     batch["status"] = MOVES[batch["status"]]
     if batch["status"] != "completed":
         return
@@ -153,7 +161,7 @@ def advance(service: ServiceState, batch: JsonObject) -> None:
 
 
 def write_lines(service: ServiceState, name: str, lines: list[JsonObject]) -> str:
-    """Store result lines as a file in JSON Lines named `name`. Returns the id of the file."""
+    """Store result lines as the file "<name>.jsonl", one JSON object a line. Returns its id."""
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     if service.batch_plan.get("garble"):
         data = b'{"custom_id": "half a li\n' + data

@@ -73,13 +73,14 @@ def parse_form(content_type: str, body: bytes) -> Form:
 def read_request(
     kind: str, content_type: str, body: bytes, uploads: dict[str, JsonObject]
 ) -> tuple[JsonObject, NamedFiles]:
-    """The fields and the pictures of a request. Raises Refusal if they violate the schema."""
+    """The fields and the pictures (field name, bytes) of a request of `kind` "edit" or "generate".
+    `uploads`: uploaded files by id. Raises Refusal if the request violates the schema."""
     if content_type.startswith("multipart/form-data") and kind == "edit":
         fields, files = typed_form(parse_form(content_type, body))
         check_fields("edit-form", fields)
         return fields, files
     if not content_type.startswith("application/json"):
-        text = f"content-type: expected JSON, or a form for an edit, got {content_type!r}"
+        text = f"content-type: expected JSON or, to edit, a form, got {content_type!r}; set it"
         raise Refusal(400, text, None, "invalid_content_type")
     fields = read_json(body)
     check_fields("edit-json" if kind == "edit" else "generate", fields)
@@ -87,7 +88,7 @@ def read_request(
 
 
 def typed_form(parts: Form) -> tuple[JsonObject, NamedFiles]:
-    """The fields of a form as JSON types, with "<bytes>" for each file, and the list of files."""
+    """The fields of a form as JSON types, with "<bytes>" for a file, and (name, bytes) of files."""
     fields: JsonObject = {}
     files = [(name.removesuffix("[]"), data) for name, file, data in parts if file]
     for name, file, data in parts:
@@ -107,7 +108,8 @@ def typed_form(parts: Form) -> tuple[JsonObject, NamedFiles]:
 
 
 def referenced_pictures(uploads: dict[str, JsonObject], fields: JsonObject) -> NamedFiles:
-    """The pictures that the body of a JSON edit refers to, by file id or data URL."""
+    """The pictures (field name, bytes) that the body `fields` of a JSON edit refers to, by data URL
+    or by the id of a file in `uploads`."""
     named = [("image", one) for one in fields["images"]]
     named += [("mask", fields["mask"])] if fields.get("mask") else []
     return [(name, resolve(uploads, reference)) for name, reference in named]
@@ -117,12 +119,12 @@ def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
     if "file_id" in reference:
         file = uploads.get(reference["file_id"])
         if file is None:
-            text = f"file_id: expected the id of an uploaded file, got {reference['file_id']}"
+            text = f"file_id {reference['file_id']}: no such file was uploaded; upload it first"
             raise Refusal(400, text, "images", "invalid_value")
         return bytes(file["data"])
     match = re.fullmatch(r"data:image/[a-z+]+;base64,(.*)", reference["image_url"], re.DOTALL)
     if not match:
-        text = f"image_url: expected a data: URL, got {reference['image_url'][:60]}"
+        text = f"image_url: expected a data: URL, got {reference['image_url'][:60]}; send one"
         raise Refusal(400, text, "images", "failed_to_download_image")
     return base64.b64decode(match[1])
 
@@ -159,7 +161,7 @@ class Painting:
 def paint(
     kind: str, fields: JsonObject, files: NamedFiles, *, size: str = "", form: str = ""
 ) -> list[Painting]:
-    """The pictures of an answer; `size` ("WxH") and `form` ("jpeg") replace the requested ones."""
+    """Makes the pictures of an answer; `size` ("WxH") and `form` ("jpeg") override the request."""
     width, height = requested_size({"size": size} if size else fields, files)
     source = files[0][1] if kind == "edit" else fields["prompt"]
     form = form or fields.get("output_format") or "png"
@@ -169,10 +171,8 @@ def paint(
 @lru_cache(maxsize=16)  # making a picture takes most of the time of a call
 def painting(source: bytes | str, width: int, height: int, index: int, form: str) -> Painting:
     """Picture number `index`, in the file format `form`, made from a photo's bytes or a prompt."""
-    if isinstance(source, bytes):
-        image = redraw(source, width, height, index)
-    else:
-        image = invent(source, width, height, index)
+    numbers = width, height, index
+    image = redraw(source, *numbers) if isinstance(source, bytes) else invent(source, *numbers)
     return Painting((width, height), encode(image, form))
 
 
@@ -287,9 +287,8 @@ def models_entry(tail: str) -> JsonObject:
     """Answer a request below /models: the list, or the one model that the path `tail` names."""
 
     def one(name: str) -> JsonObject:
-        ends = models.MODELS[name]
         about = {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "system"}
-        return about | {"shutdown_date": ends}
+        return about | {"shutdown_date": models.MODELS[name]}
 
     model = tail.removeprefix("models").strip("/")
     if not model:

@@ -60,7 +60,7 @@ def check_request(body: dict[str, Any], images: list[bytes], today: str) -> None
         raise Refusal(404, text, "model", "model_not_found")
     prompt = body["prompt"]
     if not prompt or len(prompt) > 32_000:
-        text = f"prompt: expected 1 to 32000 characters, got {len(prompt)}"
+        text = f"prompt: expected 1 to 32000 characters, got {len(prompt)}; correct it"
         raise Refusal(400, text, "prompt", "invalid_value")
     check_model_fields(model, body)
     check_size(model, body.get("size") or "auto")
@@ -91,7 +91,10 @@ def check_model_fields(model: str, body: dict[str, Any]) -> None:
         "partial_images": bool(body.get("partial_images")) and not body.get("stream"),
     }
     for field in (name for name, is_wrong in wrong.items() if is_wrong):
-        text = f"{field}: {model} does not accept {body.get(field)!r} with the other fields"
+        value = body.get(field)
+        text = (
+            f"{field}: {model} does not accept {value!r} with the other fields; send another value"
+        )
         raise Refusal(400, text, field, "invalid_value")
 
 
@@ -105,32 +108,33 @@ def check_size(model: str, size: str) -> None:
         raise Refusal(400, text, "size", "invalid_value")
     w, h = int(match[1]), int(match[2])
     if w % 16 or (h % 16 and not model.startswith("gpt-image-1")):
-        text = f"size: expected multiples of 16 for width and height, got {size}"
+        text = f"size: expected multiples of 16 for width and height, got {size}; correct it"
         raise Refusal(400, text, "size", "invalid_value")
     if not 655_360 <= w * h <= 8_294_400 or max(w, h) > 3840 or max(w, h) > 3 * min(w, h):
         text = (
             "size: expected 0.66 to 8.29 megapixels, sides up to 3840 px, and one side at most "
-            f"3 times the other, got {size}"
+            f"3 times the other, got {size}; choose another size"
         )
         raise Refusal(400, text, "size", "invalid_value")
 
 
 def check_images(images: list[bytes]) -> None:
-    """Raises Refusal for a file that is too large or not a picture."""
+    """Raises Refusal for a file that has 50 MB or more, or is not a picture."""
     for index, data in enumerate(images):
         if len(data) >= 50 * 1024 * 1024:
-            text = f"image[{index}]: expected a file under 50 MB, got {len(data)} bytes"
+            text = f"image[{index}]: expected under 50 MB, got {len(data)} bytes; make it smaller"
             raise Refusal(413, text, f"image[{index}]", "image_file_too_large")
         try:
             size_of(data)
         except OSError:
-            text = f"image[{index}]: expected a picture file, got something else or a damaged one"
+            text = f"image[{index}]: expected a picture, got a damaged or other file; replace it"
             raise Refusal(400, text, f"image[{index}]", "invalid_image_file") from None
 
 
 def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None:
-    """Raises Refusal if both a mask and a markup are sent, or if one of them is not a PNG with
-    transparent pixels and the size of `image` after EXIF rotation."""
+    """Raises Refusal if both a mask and a markup are sent, if one of them is not a PNG with
+    transparent pixels and the size of `image` after EXIF rotation, or if a mask has over 4 MB.
+    All three are the bytes of picture files."""
     if mask and markup:
         text = "expected a mask or a markup, got both; send only one"
         raise Refusal(400, text, "markup", "invalid_value")
@@ -138,17 +142,18 @@ def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None
         if data is None:
             continue
         if not data.startswith(b"\x89PNG"):
-            text = f"{name}: expected a PNG file, got another format"
+            text = f"{name}: expected a PNG file, got another format; convert it to PNG"
             raise Refusal(400, text, name, "invalid_image_file")
         with Image.open(io.BytesIO(data)) as guide:
             if guide.mode not in ("RGBA", "LA") or _darkest(guide.getchannel("A")) > 0:
                 text = f"{name} has no transparent pixel; make the pixels to edit transparent"
                 raise Refusal(400, text, name, "invalid_image_file")
             if guide.size != size_of(image):
-                text = f"{name} must have the size of the image, {size_of(image)}, got {guide.size}"
+                size = size_of(image)
+                text = f"{name}: expected the size of the image, {size}, got {guide.size}; scale it"
                 raise Refusal(400, text, name, "invalid_image_file")
         if name == "mask" and len(data) > 4 * 1024 * 1024:
-            text = f"mask: expected a file of at most 4 MB, got {len(data)} bytes"
+            text = f"mask: expected at most 4 MB, got {len(data)} bytes; send a smaller file"
             raise Refusal(400, text, name, "invalid_image_file")
 
 
@@ -215,7 +220,8 @@ def input_image_tokens(width: int, height: int) -> int:
 
 
 def text_tokens(prompt: str) -> int:
-    """About how many tokens an English text costs: for each word one per 9 bytes, rounded up."""
+    """About how many tokens an English text costs: for each word or punctuation mark, one per 9
+    bytes, rounded up."""
     pieces = re.findall(r"\w+|[^\w\s]", prompt)
     return sum(1 + (len(piece.encode()) - 1) // 9 for piece in pieces)
 

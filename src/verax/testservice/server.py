@@ -127,8 +127,8 @@ class Conversation(BaseHTTPRequestHandler):
                 self.service.under_way -= 1
 
     def fail_before_billing(self, step: str, detail: str) -> bool:
-        """If the script step "<step>:<detail>" is a failure that bills nothing, send the failure.
-        Returns whether something was sent."""
+        """If the script step "<step>:<detail>" is a failure that bills nothing, send the failure
+        or raise it as a Refusal. Returns whether something was sent."""
         if step == "429":
             self.ahead = detail.startswith("ahead")
             raise calls.too_many(detail)

@@ -24,7 +24,8 @@ SCHEMAS = "#/components/schemas/"
 
 
 def whole_number(value: object) -> int:
-    """The whole number in a JSON value or text. Raises PydanticCustomError for any other value."""
+    """The whole number in `value`, a JSON number or a text such as "2". Raises PydanticCustomError
+    for any other value."""
     with suppress(ValueError):
         number = int(value) if isinstance(value, str) else value
         if isinstance(number, int) and not isinstance(number, bool):
@@ -34,8 +35,8 @@ def whole_number(value: object) -> int:
 
 
 def flag(value: object) -> bool:
-    """The boolean in a JSON value or text; "" and null are false. Raises PydanticCustomError for
-    any other value."""
+    """The boolean in `value`, a JSON boolean, "true" or "false"; "" and null are false. Raises
+    PydanticCustomError for any other value."""
     if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
         expected = "expected true or false, got {value}"
         raise PydanticCustomError("flag", expected, {"value": f"{value!r:.60}"})
@@ -53,7 +54,7 @@ Share = Annotated[
 
 
 class ImageFields(BaseModel):
-    """The fields of an edit or generation, except the pictures. All but `fidelity` are OpenAI's."""
+    """The fields of a request for pictures, without pictures; `fidelity` (0..1) is Verax's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -84,7 +85,7 @@ class ImageFields(BaseModel):
 
 
 def read_fields(values: Mapping[str, Any]) -> ImageFields:
-    """The checked fields of a request. Raises Problem 400, which names the first wrong field."""
+    """The fields `values` of a request, checked. Raises Problem 400 that names a wrong field."""
     name = next((name for name in values if not is_text(name)), None)
     if name is not None:
         label = name.encode("utf-8", "replace").decode()[:60]
@@ -148,7 +149,7 @@ class ErrorBody(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """A model that requests may name."""
+    """A model that requests may name; `created` is 0, `shutdown_date` an ISO date or null."""
 
     id: str
     object: Literal["model"]
@@ -165,7 +166,7 @@ class ModelList(BaseModel):
 
 
 class PictureEntry(BaseModel):
-    """One picture of an answer, as base64."""
+    """One picture of an answer: its file as base64."""
 
     b64_json: str
 
@@ -270,7 +271,7 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _object(properties: dict[str, Any], *required: str, closed: bool = True) -> dict[str, Any]:
-    """The schema of a JSON object with these properties and, if `closed`, no others."""
+    """The JSON schema of an object with these properties and, if `closed`, no others."""
     shape = {"type": "object", "properties": properties, "required": list(required)}
     return {**shape, "additionalProperties": False} if closed else shape
 

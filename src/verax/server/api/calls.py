@@ -40,14 +40,17 @@ class ImageCall:
         kind: "edit" or "generation".
         model: name of the requested model, such as "verax/local".
         prompt: "" if the request has none.
-        images: files of the pictures; the first is the photo.
-        sizes: (width, height) of each picture after EXIF rotation.
-        mask: file of the mask, None without one.
+        images: files of the pictures; the first is the photo. () for a generation from a prompt.
+        sizes: (width, height) of each picture in px after EXIF rotation; the web page leaves it
+            empty if no photo is to be restored.
+        mask: file of a picture, transparent (or, without alpha channel, white) where the service
+            should edit the photo; None without one.
         fields: the other fields of OpenAI's API that the request sets, by name.
         stream: whether to answer with server-sent events.
         fidelity: fidelity of a restoration, 0..1.
         warnings: sentences about accepted fields that have no effect.
-        sha256: hash of everything that the answer depends on.
+        sha256: hash of the pictures and all other values that the answer depends on; "" for
+            requests of the web page.
     """
 
     kind: str
@@ -86,19 +89,21 @@ def _call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
 def look(path: Path, param: str, limits: ServerLimits) -> Header:
     """The header of a picture file (format and size). Must run in a worker process, which is killed
     if this takes over 20 s. Raises Problem 400, which names the request field `param`, if the file
-    is not a picture or too large."""
+    is not a picture or has more pixels than `limits` allows."""
     return limited(header, LIMIT_S, path, param, limits)
 
 
 def header(file: Path | BinaryIO, param: str, limits: ServerLimits) -> Header:
-    """The header of a picture file (format and size). Raises Problem 400, which names the request
-    field `param`, if the file is not a picture or too large."""
+    """The header of a picture file (format and size), read in this process. Raises Problem 400,
+    which names the request field `param`, if the file is not a picture or has more pixels than
+    `limits` allows."""
     try:
         head = header_of(file)
     except InputError as exc:
         raise Problem(
             400,
-            f"{param}: expected a picture ({READABLE}), got a file of another kind; send a picture",
+            f"{param}: expected a picture ({READABLE}), got a damaged file or one of another kind; "
+            "send another file",
             "invalid_image",
             param,
         ) from exc
@@ -115,10 +120,11 @@ def header(file: Path | BinaryIO, param: str, limits: ServerLimits) -> Header:
 def _from_json(
     body: Path, limits: ServerLimits
 ) -> tuple[dict[str, Any], dict[str, list[Path]], list[tuple[Path, str]]]:
-    """Three parts of a JSON request: its fields, its picture files by role ("image" or "mask"), and
-    (target file, URL) of each picture that must be downloaded first.
+    """Three parts of the JSON request in the file `body`: its fields, its picture files by role
+    ("image" or "mask"), and (target file, URL) of each picture that must be downloaded first.
 
-    Raises Problem 400 if the JSON is not valid."""
+    Pictures in data URLs are written to files beside `body`. Raises Problem 400 if the JSON is not
+    valid."""
     try:
         values = json.loads(body.read_bytes())
     except (ValueError, RecursionError) as exc:
@@ -126,12 +132,15 @@ def _from_json(
         raise Problem(400, text, "invalid_json") from exc
     if not isinstance(values, dict):
         kind = _json_type(values)
-        text = f"expected a JSON object {{...}} as the body, got JSON of type {kind}; send one"
+        text = f"body: expected a JSON object {{...}}, got JSON of type {kind}; send an object"
         raise Problem(400, text, "invalid_type")
     pictures = values.pop("images", [])
     mask = values.pop("mask", None)
     if not isinstance(pictures, list):
-        text = f"images: expected a list of objects with image_url, got {_json_type(pictures)}"
+        text = (
+            'images: expected a list such as [{"image_url": "data:image/png;base64,..."}], got '
+            f"{_json_type(pictures)}; correct it"
+        )
         raise Problem(400, text, "invalid_type", "images")
     if len(pictures) > MAX_IMAGES:
         raise _too_many(len(pictures))
@@ -169,8 +178,8 @@ def _address(reference: object, param: str) -> str:
 
 
 def _data(url: str, param: str) -> bytes:
-    """The picture file in a data URL. Raises Problem 400, which names the request field `param`,
-    for any other URL."""
+    """The bytes of the picture file in a data URL. Raises Problem 400, which names the request
+    field `param`, for any other URL, or if the data is not valid base64."""
     if not url.startswith("data:image/"):
         raise Problem(
             400,
@@ -202,7 +211,7 @@ def _checked(
         raise Problem(400, "image: expected a photo, got none; add one", "missing", "image")
     prompt = parsed.prompt or ""
     if kind == "generation" and not prompt.strip():
-        text = "prompt: expected a text that says what the picture should show, got no text"
+        text = "prompt: expected a text that says what the picture should show, got none; add it"
         raise Problem(400, text, "missing", "prompt")
     looks = [_look(path, "image", limits) for path in images]
     sizes = tuple((head.width, head.height) for head, _ in looks)
@@ -223,8 +232,8 @@ def _checked(
 
 
 def _look(path: Path, param: str, limits: ServerLimits) -> tuple[Header, bytes]:
-    """The header and the SHA-256 of a picture file. Raises Problem 400, which names the request
-    field `param`, if the file is not a picture or too large."""
+    """The header (format and size) and the SHA-256 of a picture file. Raises Problem 400, which
+    names the request field `param`, if the file is not a picture or has too many pixels."""
     with path.open("rb") as file:
         head = header(file, param, limits)
         file.seek(0)

@@ -47,8 +47,8 @@ class Upload:
 async def receive_body(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
     """Write the body of a request to files in `folder`. `kind` is "edit" or "generation".
 
-    Raises Problem 400 for an invalid form, 413 for a body that is too large, and 415 for a body of
-    an unknown type.
+    Raises Problem 400 for an invalid form, 413 for JSON that is too large, and 415 for a body that
+    is neither JSON nor, for an edit, a form.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
@@ -79,7 +79,8 @@ async def spool(request: Request, path: Path, most: int) -> None:
 
 
 async def read_small(request: Request, most: int) -> bytes:
-    """The body of a request. Raises Problem 413 if it has more than `most` bytes."""
+    """The body of a request, read into memory. Raises Problem 413 if it has more than `most`
+    bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -110,7 +111,7 @@ async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLi
                 places.append(folder / f"{known[1]}-{len(places)}")
                 await keep(part, places[-1])
             else:
-                text = f"expected files only in the fields image and mask, got one in {name[:60]!r}"
+                text = f"{name[:60]!r}: expected text, got a file; send it as image or mask"
                 raise Problem(400, text, "unknown_parameter")
     return Upload(kind, values, {role: tuple(paths) for role, paths in files.items()})
 
@@ -136,8 +137,8 @@ Resolve = Callable[[str, int], list[str]]
 
 
 def is_allowed(url: str, hosts: Collection[str]) -> bool:
-    """Whether a URL may be downloaded: it is http or https, has no password, and its host, as
-    "host" or "host:port", is one of `hosts`."""
+    """Whether a URL may be downloaded: it is http or https, has no user name or password, and its
+    host is one of `hosts`, as "host", or as "host:port" if the port is not the usual one."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -151,7 +152,8 @@ def is_allowed(url: str, hosts: Collection[str]) -> bool:
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether an IP address is on the internet: not private, loopback, link-local or reserved."""
+    """Whether an IP address is on the internet: not private, loopback, link-local, reserved or
+    multicast, and no IPv6 address of a kind that can stand for a private IPv4 address."""
     mapped = getattr(address, "ipv4_mapped", None)
     if mapped is not None:
         return is_public(mapped)
@@ -160,7 +162,7 @@ def is_public(address: IpAddress) -> bool:
 
 
 def resolve_host(name: str, port: int) -> list[str]:
-    """The IP addresses of a host name."""
+    """The IP addresses of a host name, as texts."""
     places = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     return [str(place[4][0]) for place in places]
 
@@ -178,8 +180,8 @@ def fetch(
     Args:
         path: file to write.
         hosts: hosts from which to download, as "host" or "host:port".
-        resolve: returns the IP addresses of a host.
-        permitted: says whether to connect to an IP address.
+        resolve: function that returns the IP addresses of (host name, port).
+        permitted: whether an IP address may be connected to; must be true for all of the host.
 
     Raises Problem 400 if the URL is not allowed or cannot be downloaded.
     """
@@ -219,7 +221,7 @@ def fetch(
 
 def _write_bounded(chunks: Iterator[bytes], path: Path, end: float) -> None:
     """Write the chunks of a download to the file `path`. Raises Problem 400 if they have more than
-    50 MB, or if one arrives after the time `end` of the monotonic clock."""
+    50 MB, or if one arrives when `time.monotonic()` is past `end`."""
     total = 0
     with path.open("wb") as file:
         for chunk in chunks:

@@ -95,7 +95,7 @@ class KeyedCall:
         client: name of the client.
         key: the idempotency key.
         request: SHA-256 of everything that the answer depends on.
-        folder: folder for files, which is deleted after the answer is made.
+        folder: folder for the files of the work, which is deleted at the end.
         make: function that makes the answer.
     """
 

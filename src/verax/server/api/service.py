@@ -37,6 +37,7 @@ Show = Callable[[Path], None]
 NOTHING = usage_json(Usage())  # the token counts of a restoration without a paid call
 LEAST_SIDE = 16  # least width and height of an answer in pixels
 NOT_LOCAL = {"quality", "complexity", "moderation", "input_fidelity", "safety_identifier"}
+
 SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -51,6 +52,7 @@ class ImagesService:
         remote: makes paid calls, in threads.
         open_upstream: connects to the paid service.
         upstream: the paid service, None until it is first needed.
+        clock: returns the time in seconds since 1970.
     """
 
     limits: ServerLimits
@@ -91,7 +93,7 @@ class ImagesService:
         """The entry of one model in the list of models. Raises Problem 404 for an unknown name."""
         matches = [entry for entry in self.models() if entry["id"] == name]
         if not matches:
-            text = f"expected a model that GET /v1/models lists, got {name[:80]!r}"
+            text = f"model: expected one from GET /v1/models, got {name[:80]!r}; correct it"
             raise Problem(404, text, "model_not_found", "model")
         return matches[0]
 
@@ -108,8 +110,8 @@ class ImagesService:
         return call
 
     async def look(self, client: Account, path: Path, param: str) -> Header:
-        """The header of a picture file (format and size). Raises Problem 400, which names the
-        request field `param`, if the file is not a picture or too large."""
+        """The header of a picture file (format and size), read in the `intake` process. Raises
+        Problem 400 about the request field `param` if it is no picture or has too many pixels."""
         return await self.intake.run(client.name, calls.look, path, param, self.limits)
 
     def check(self, call: ImageCall) -> None:
@@ -129,17 +131,15 @@ class ImagesService:
                     "invalid_value", "image",
                 )  # fmt: skip
         elif call.model.removeprefix(FAITHFUL) not in self.service().service.known:
-            raise Problem(
-                400, f"expected a model that GET /v1/models lists, got {call.model[:80]!r}",
-                "invalid_value", "model",
-            )  # fmt: skip
+            text = f"model: expected one from GET /v1/models, got {call.model[:80]!r}; correct it"
+            raise Problem(400, text, "invalid_value", "model")
         if is_faithful(call):
             wanted_size(call, self.limits.pixels)
 
     async def answer(
         self, client: Account, call: ImageCall, folder: Path, show: Show = lambda path: None
     ) -> CallAnswer:
-        """Makes the answer to `call` when it is the client's turn, with files in `folder`.
+        """Makes the answer to `call` when it is the client's turn, and writes files to `folder`.
 
         If a streamed call generates priors, `show` is called with the file of each prior that
         is to be sent as a preview, before the photo is restored. The call's field
@@ -287,7 +287,7 @@ def unused(call: ImageCall) -> Iterator[str]:
 
 
 def restore(order: Order) -> dict[str, Any]:
-    """Restore a photo as `order` says and write the file. Returns the restoration's JSON record."""
+    """Restore a photo as `order` says and write it. Returns the JSON record of the restoration."""
     return limited(_restore, LIMIT_S, order)
 
 

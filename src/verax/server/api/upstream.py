@@ -38,12 +38,13 @@ class UpstreamAnswer:
     """The pictures that a paid service returned, and what is known about the call.
 
     Attributes:
-        files: the pictures; if they are priors, resized to the photo's size.
+        files: the pictures; priors are resized to the photo's size, unless the service returned
+            other proportions than those of the picture that was sent.
         sources: the files as the service sent them, with their Content Credentials.
         usage: token counts in OpenAI's form, None if unknown.
         cost_usd: cost of the call in US dollars, None if unknown.
-        model: the model that the service used.
-        size: "WIDTHxHEIGHT" of the first picture as the service sent it.
+        model: the model that the service used; "verax/local" if no service was called.
+        size: "WIDTHxHEIGHT" of the first picture as the service sent it; "" without a call.
         notices: sentences for the user.
         request_id: the service's id of the call, "" without one.
     """
@@ -96,7 +97,8 @@ class Upstream:
         return {name: model.ends for name, model in known if not model.ended(today)}
 
     def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
-        """Make the paid call for an edit, and write the pictures to files in `folder`."""
+        """Make the paid call for an edit, and write the pictures to files in `folder`: for a
+        restoration both as the service sent them and placed on the photo's grid."""
         with self.decoding:
             asking = self._plan(call, folder)
         answer = self._pay(client, asking.request)
@@ -131,7 +133,8 @@ class Upstream:
         return asking
 
     def generate(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
-        """Make the paid call for a generation, and write the pictures to files in `folder`."""
+        """Make the paid call for a generation from a prompt, and write the pictures to files in
+        `folder`."""
         request = GenerateRequest(
             model=call.model.removeprefix(FAITHFUL),
             prompt=call.prompt,

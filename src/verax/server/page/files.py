@@ -106,12 +106,11 @@ async def straighten(request: Request) -> Response:
 
 
 def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
-    """The four corners of the paper print that the photo in the file `shot` shows, as [x, y] in px;
-    None if no print is found.
+    """The four corners of the paper print that the photo in the file `shot` shows, as [x, y] in px,
+    clockwise from the top left; None if no print is found.
 
     Doors and windows have four corners too, so the print must cover at least 20 % of the photo, and
-    its sides may differ by a factor of 1.8 at most. `max_pixels` limits the size of the photo.
-    """
+    its sides may differ by a factor of 1.8 at most. The photo may have up to `max_pixels`."""
     one_thread()
     from verax import image as images
     from verax.prints import shape_of
@@ -129,8 +128,8 @@ def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
 
 def straighten_file(shot: Path, corners: str, target: Path, max_pixels: int) -> None:
     """Cut the paper print out of the photo in the file `shot`, straighten it, and write it to
-    `target`. `corners` is "x,y x,y x,y x,y" in px. Raises Problem 400 if a print cannot have these
-    corners, or if the photo has more than `max_pixels`."""
+    `target`. `corners` is "x,y x,y x,y x,y" in px of the photo. Raises Problem 400 if a print
+    cannot have these corners, InputError if the photo has more than `max_pixels` pixels."""
     one_thread()
     from verax import image as images
     from verax import prints
@@ -159,9 +158,9 @@ async def picture(request: Request) -> Response:
 
 
 async def stop(request: Request) -> Response:
-    """GET /page/history/{id}/stop?fidelity=: JSON about the restoration at another fidelity, with
-    the names of its pictures, its faces, and how much of it comes from the photo and the prior. The
-    first request makes the pictures."""
+    """GET /page/history/{id}/stop?fidelity=: JSON about the restoration at a fidelity of 0, 0.25,
+    0.5, 0.75 or 1: the names of its pictures, its faces, and how much of it comes from the photo
+    and the prior. The first request for a fidelity makes the pictures."""
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     if round(100 * fidelity) not in history.STOPS:
         known = ", ".join(f"{stop / 100:g}" for stop in history.STOPS)
@@ -244,7 +243,7 @@ def _download_name(record: dict[str, Any], path: Path) -> str:
 
 
 async def archive(request: Request) -> Response:
-    """GET /page/restorations.zip: the files and JSON records of all finished restorations."""
+    """GET /page/restorations.zip: all finished restorations at fidelity 0.75, with JSON records."""
     context, client, entries = whose(request)
     target = context.incoming / f"{secrets.token_hex(8)}.zip"
     await context.service.aside.run(client.name, _zip, entries, target)
@@ -254,7 +253,7 @@ async def archive(request: Request) -> Response:
 
 
 def _zip(entries: History, target: Path) -> None:
-    """Write the files and JSON records of all finished restorations to the zip file `target`."""
+    """Write all finished restorations at fidelity 0.75, with JSON records, to the zip `target`."""
     names: set[str] = set()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as bundle:
         for entry in map(entries.entry, sorted(entries.ids())):

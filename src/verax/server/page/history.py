@@ -43,7 +43,7 @@ SHOWN = round(100 * DEFAULT)  # the fidelity that the page shows first, in perce
 
 
 def stop_suffix(fidelity: float) -> str:
-    """The suffix of picture names for a fidelity, such as "-050" for 0.5; "" for the default."""
+    """The suffix of picture names for a fidelity, such as "-050" for 0.5; "" for 0.75."""
     percent = round(100 * fidelity)
     return "" if percent == SHOWN else f"-{percent:03d}"
 
@@ -72,12 +72,11 @@ class History:
     folder: Path
 
     def create(self, request: dict[str, Any], *, name: str = "") -> Path:
-        """Create an entry with the id `name`, or a new id if `name` is "". Returns its folder.
-
-        Raises Problem 400 for an invalid id, and 409 if the id exists or the history is full.
-        """
+        """Create an entry with the id `name`, or a new id if `name` is "". Its file request.json
+        gets the keys and values of `request`. Returns the entry's folder. Raises Problem 400 for
+        an invalid id, and 409 if the id exists or the history is full."""
         if name and not ID.fullmatch(name):
-            text = f"id: expected 22 letters, digits, - and _, got {name[:60]!r}"
+            text = f"id: expected 22 characters (letters, digits, - and _), got {name[:60]!r}"
             raise Problem(400, text, "invalid_value", "id")
         if sum(1 for _ in self.ids()) >= MOST:
             raise Problem(409, f"the history is full ({MOST} entries); delete some", "history_full")
@@ -105,7 +104,7 @@ class History:
         return path
 
     def picture(self, name: str, picture: str) -> Path:
-        """The file of an entry's picture, such as "trust.png". Raises Problem 404 without one."""
+        """The file of a picture of entry `name`, such as "trust.png"; Problem 404 without one."""
         stem = picture.removesuffix(".png")
         path = self.entry(name) / f"{stem}.png"
         if stem not in PICTURES or not path.is_file():
@@ -122,7 +121,7 @@ class History:
     def bring_back(self, name: str) -> Path:
         """Undo `remove`. Returns the entry's folder. Raises Problem 404 if it is too late."""
         if not ID.fullmatch(name) or not self._hidden_path(name).is_dir():
-            text = "the deletion of this entry cannot be undone; that is possible for ten minutes"
+            text = "a deletion can be undone for ten minutes only; this entry is lost, make it anew"
             raise Problem(404, text, "not_found")
         return self._hidden_path(name).rename(self.folder / name)
 
@@ -131,7 +130,8 @@ class History:
 
 
 def forget(results: Path, *, seconds: float = UNDO_S) -> None:
-    """Delete from the disk the entries that clients removed more than `seconds` ago."""
+    """Delete from the disk the entries of all clients, in the folder `results`, that were removed
+    more than `seconds` ago."""
     for hidden in results.glob("*/.*.gone"):
         with suppress(OSError):  # restored in the same moment
             if time.time() - hidden.stat().st_mtime >= seconds:
@@ -252,17 +252,14 @@ async def earlier_answer(request: Request, history: History, name: str) -> Respo
     running = name in under_way(request)
     payload = await run_in_threadpool(partial(record, history.entry(name), running=running))
     if "format" not in payload and payload.get("kind") == "restoration":
-        raise Problem(
-            429,
-            "the photo is still arriving; try again in 2 s",
-            "arriving",
-            headers={"retry-after": "2"},
-        )
+        text = "the photo is still arriving; try again in 2 s"
+        raise Problem(429, text, "arriving", headers={"retry-after": "2"})
     return json_response(payload, status=202)
 
 
 async def start(request: Request, entry: Path, work: Work) -> Response:
-    """Start `work` on an entry as a task. Returns a response with the entry as JSON."""
+    """Start `work`, which returns keys and values for request.json, on an entry as a task. Returns
+    a response with the entry as JSON."""
     running = under_way(request)
     task = asyncio.create_task(_carry_out(entry, work))
     running[entry.name] = task
@@ -272,7 +269,8 @@ async def start(request: Request, entry: Path, work: Work) -> Response:
 
 
 async def _carry_out(entry: Path, work: Work) -> None:
-    """Run the work on an entry, and store how it ended (state, error) in request.json."""
+    """Run `work` on an entry. Store what it returns and how it ended (state, error) in the entry's
+    request.json."""
     try:
         outcome: dict[str, Any] = {"state": "done", **await work()}
     except Problem as problem:
@@ -290,7 +288,8 @@ async def _carry_out(entry: Path, work: Work) -> None:
 
 
 async def in_turn(jobs: WorkQueue, client: Account, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
-    """Run `work(*arguments)` in the queue `jobs`; wait while it is full. Returns the result."""
+    """Run `work(*arguments)` for `client` in the queue `jobs`; wait while that is full. Returns the
+    result."""
     while True:
         try:
             return await jobs.run(client.name, work, *arguments)

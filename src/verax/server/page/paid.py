@@ -43,9 +43,11 @@ class Wish:
     Attributes:
         kind: "edit" or "generation".
         width, height: size in pixels of the photo to edit; not used for a generation.
-        size: "WIDTHxHEIGHT" of the picture to generate, or "auto".
-        quality: the service's name of a quality, None for the usual one.
-        n: number of pictures.
+        model: "NAME" or "verax/NAME".
+        size: "WIDTHxHEIGHT" of the picture to generate; "auto": chosen by the photo's size, or
+            for a generation by the service.
+        quality: the service's name of a quality, None for the model's default.
+        n: number of pictures to generate.
         prompt: "" if one of Verax's own prompts is chosen later.
     """
 
@@ -101,8 +103,8 @@ def _entry(model: Model) -> dict[str, Any]:
 
 def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
     """The price of a request as JSON: {"size", "expected_usd", "high_usd"}, with the expected and
-    the highest price in US dollars. If the price is unknown, both are null, and "note" says why.
-    Raises InputError if the model would refuse the request."""
+    the highest price in US dollars, both null if unknown. "note" is there only if no token count is
+    known for the size or quality, and says so. Raises InputError if the model would refuse."""
     service, name = upstream.service, wish.model.removeprefix(FAITHFUL)
     request: GenerateRequest
     if wish.kind == "generation":
@@ -169,7 +171,7 @@ def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str
         raise Problem(400, text, "invalid_type")
     prompt, model = _text(payload, "prompt").strip(), _text(payload, "model")
     if not prompt:
-        text = "prompt: expected a text that says what the picture should show, got no text"
+        text = "prompt: expected a text that says what the picture should show, got none; add it"
         raise Problem(400, text, "missing", "prompt")
     fields: dict[str, Any] = {name: _text(payload, name) for name in TEXTS if payload.get(name)}
     n = payload.get("n", 1)
@@ -181,7 +183,7 @@ def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str
     if first is None:
         return _call("generation", model, prompt, (), {**fields, "n": n}), about
     if not isinstance(first, dict):
-        text = f"first: expected an object with id and picture, got {first!r:.60}"
+        text = f"first: expected an object with keys id and picture, got {first!r:.60}; correct it"
         raise Problem(400, text, "invalid_type", "first")
     if not _texts(turns):
         text = f"turns: expected a list of at most {MOST_TURNS} texts, got {turns!r:.60}"
@@ -200,7 +202,7 @@ def _call(
     fields: dict[str, Any],
     sizes: tuple[tuple[int, int], ...] = (),
 ) -> ImageCall:
-    """The call with these values. Raises Problem 400 for a prompt that is too long."""
+    """A call with these values and no mask. Raises Problem 400 for a prompt that is too long."""
     if len(prompt) > MAX_PROMPT:
         raise Problem(
             400, f"prompt: expected at most {MAX_PROMPT} characters, got {len(prompt)}; shorten it",
@@ -210,10 +212,11 @@ def _call(
 
 
 def _text(values: dict[str, Any], name: str) -> str:
-    """The text `values[name]`. Raises Problem 400 if it is missing, or not a text."""
+    """The text `values[name]` in the JSON of a request. Raises Problem 400 if it is no text."""
     value = values.get(name)
     if not is_text(value):
-        raise Problem(400, f"{name}: expected text, got {value!r:.60}", "invalid_type", name)
+        text = f"{name}: expected text, got {value!r:.60}; correct it"
+        raise Problem(400, text, "invalid_type", name)
     return value
 
 

@@ -93,8 +93,8 @@ async def example(request: Request) -> Response:
 async def _keep(
     upload: UploadFile, path: Path, context: Context, client: Account, *, param: str = ""
 ) -> Header:
-    """Store an uploaded picture as `path`. Returns its header (format and size). Raises
-    Problem 400 for another file; it names the form field `param` or, if that is "", `path`."""
+    """Store an uploaded picture as `path`. Returns its header (format and size). Raises Problem 400
+    if it is no picture; this names the form field `param`, or the name of `path` if that is ""."""
     await keep(upload, path)
     head: Header = await in_turn(
         context.service.intake, client, look, path, param or path.name, context.limits
@@ -118,7 +118,8 @@ async def size(request: Request) -> Response:
 
 
 def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCall | None:
-    """The call that requests a prior for an entry; None if it has one or `about` has no "model"."""
+    """The call that requests a prior for the photo of an entry; None if the entry has a prior, or
+    if `about`, the content of its request.json, names no "model". `head`: header of the photo."""
     if not about.get("model") or (entry / "prior").is_file():
         return None
     size = (head.width, head.height)
@@ -129,7 +130,7 @@ async def again(request: Request) -> Response:
     """POST /page/history/{id}/again: restore an entry again, after a failure or with changes.
 
     The form may hold a new `prior`, drawings `mask` (white where the photo is damaged) and `only`
-    (white where it may change), and a `task` such as "dehaze"; empty texts remove the old ones.
+    (white where the photo may change), and a `task` such as "dehaze"; empty texts remove them.
     """
     context, client, entries = whose(request)
     name = request.path_params["id"]
@@ -163,14 +164,12 @@ async def again(request: Request) -> Response:
 async def _changes(
     form: FormData, entry: Path, context: Context, client: Account
 ) -> dict[str, Any]:
-    """Check the files in a form, then replace the files of an entry by them. Returns the changes to
-    the entry's request.json."""
+    """Check the form fields task, prior, mask and only, then replace the files of an entry by those
+    in the form. Returns the changes to the entry's request.json."""
     task = form.get("task")
     if task and task not in catalog.tasks():
-        raise Problem(
-            400, f"task: expected one of {', '.join(catalog.tasks())}, got {str(task)[:60]!r}",
-            "invalid_value", "task",
-        )  # fmt: skip
+        text = f"task: expected one of {', '.join(catalog.tasks())}, got {str(task)[:60]!r}"
+        raise Problem(400, text, "invalid_value", "task")
     fresh: dict[str, Path | None] = {}
     try:
         for name in ("prior", "mask", "only"):

@@ -30,7 +30,7 @@ class PageOrder:
     Attributes:
         folder: the entry's folder, for the results.
         photo, prior: files of the pictures; `prior` is None if there is no prior.
-        format: file format of the photo, as Pillow names it.
+        format: file format of the photo and the restored file, as Pillow names it ("JPEG").
         max_pixels: most pixels that the photo and the prior may have.
         fidelity: fidelity of the restored file, 0..1.
         system: name of the model that made the prior, "" if unknown.
@@ -121,8 +121,9 @@ def _restore_example(order: PageOrder) -> None:
 
 
 def best(pictures: tuple[Path, ...], first: Path | None) -> int:
-    """The index of the best picture by NIQE, a measure of quality. If the pictures are edits of the
-    picture in the file `first`, the share of their edges that this picture has counts too."""
+    """The index of the best picture by NIQE, a measure of quality without reference. If `first` is
+    not None, the pictures are edits of the picture in this file; then the share of their edges that
+    it has too counts as much as NIQE: the picture with the best mean rank is the best."""
     return limited(_best, LIMIT_S, pictures, first)
 
 
@@ -136,7 +137,7 @@ def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
 
 
 def write_file(order: PageOrder) -> None:
-    """Write only the restored file, in the photo's format."""
+    """Write only the restored file in the photo's format, without the pictures for the page."""
     limited(_write_file, LIMIT_S, order)
 
 
@@ -166,7 +167,8 @@ def _restore_stop(order: PageOrder) -> None:
 
 
 def _make_file(order: PageOrder) -> "Made":
-    """Restore the photo and write the restored file. Returns restoration, prior and notes."""
+    """Restore the photo and write the restored file. Returns the restoration, the prior as it was
+    read, and sentences on what the restored file lacks."""
     from verax import making
     from verax.server.api.upstream import read_opened
     from verax.settings import load
@@ -193,8 +195,8 @@ def _make_file(order: PageOrder) -> "Made":
 
 
 def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
-    """A file with the mask at the photo's size, since the page draws on a smaller canvas; None if
-    `mask` is None."""
+    """A file with the drawing in the file `mask`, resized to the size of the photo in the file
+    `photo`, since the page draws on a smaller canvas; None if `mask` is None."""
     from PIL import Image as PillowImage
 
     if mask is None:
@@ -207,7 +209,7 @@ def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
 
 
 def file_name(order: PageOrder) -> str:
-    """The name of the restored file, made from the order's fidelity, GPS, scale and format."""
+    """The name of the restored file, with fidelity, GPS, scale: "file-050-placeless-x2.jpg"."""
     suffix = usual_suffix(order.format)
     place = "-placeless" if order.drop_gps else ""
     scale = f"-x{order.scale}" if order.scale else ""
@@ -225,8 +227,10 @@ def about(path: Path) -> dict[str, Any]:
 
 
 def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, Any]:
-    """What the prior changed in the photo, in numbers and sentences, as JSON. Also writes pictures
-    of the changes to `folder`."""
+    """What the prior changed in the photo, as JSON: "drift" (0, nothing changed, to 100, another
+    scene), "sentences" that describe the changes, and "scene_state" ("same", or a change of light
+    such as "day made night"). Also writes pictures of the changes to `folder`, if the prior could
+    be placed on the photo."""
     from verax import image as images
     from verax.deviation import compare, deviation, pictures
     from verax.deviation.record import sentences
@@ -251,7 +255,7 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
 
 
 def _write_small(folder: Path) -> None:
-    """Write a thumbnail of the file restoration.png in `folder`, for the list of entries."""
+    """Write small.png: the picture restoration.png in `folder`, reduced to fit 240 x 240 px."""
     from PIL import Image as PillowImage
 
     with PillowImage.open(folder / "restoration.png") as picture:
@@ -260,9 +264,9 @@ def _write_small(folder: Path) -> None:
 
 
 def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, ...]) -> None:
-    """Write the coloured lines of `drawing` as a transparent PNG. `drawing` shows the photo in
-    grey, lines over it and a caption below; only the lines are written. `shape` is (height,
-    width, ...) of the photo."""
+    """Write the coloured lines of `drawing` as a transparent PNG. `drawing` (height, width, 3),
+    0..1, shows the photo in grey, lines over it and a caption below; only the lines are written.
+    `shape` is (height, width, ...) of the photo, which gives the height without caption."""
     import numpy as np
     from PIL import Image as PillowImage
 
@@ -273,8 +277,9 @@ def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, .
 
 
 def _write_boxes(path: Path, objects: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-    """Write a transparent PNG with a frame around each object that the generator changed; the
-    colour shows how. `shape` is (height, width, ...) of the photo."""
+    """Write a transparent PNG with a frame around each object that the generator changed; its
+    colour shows whether it appeared, vanished, moved or was replaced. `shape` is (height, width,
+    ...) of the photo, in whose px the frames are given."""
     import cv2
     import numpy as np
     from PIL import Image as PillowImage
