@@ -1,8 +1,7 @@
 """Readers and writers of WebP, AVIF, HEIC and BMP, and readers of GIF and camera raw.
 
 They use Pillow, libavif, libheif and LibRaw. Pillow's format classes are called directly, because
-`PIL.Image.open` would also try all other formats, and has its own limit on the number of pixels.
-"""
+`PIL.Image.open` would also try all other formats, and has its own limit on the number of pixels."""
 
 import struct
 from dataclasses import replace
@@ -78,7 +77,7 @@ def read_webp(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_avif(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode a still AVIF file to samples of the file's own depth, that is, 8, 10 or 12 bits."""
+    """Decode a still AVIF file to samples of the file's own depth: 8, 10 or 12 bits."""
     with quiet():
         picture = AvifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
@@ -92,7 +91,7 @@ def read_avif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _avif_depth(data: bytes) -> Depth:
-    """Bits per sample, 10 or 12, of an AVIF file that is known to have more than 8."""
+    """Bits per sample, 10 or 12, of the bytes of an AVIF file that is known to have more than 8."""
     place = data.find(b"av1C")
     return 12 if data[place + 6] & 0x20 else 10  # the flag `twelve_bit` in the third byte
 
@@ -147,7 +146,7 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _companions(picture: Any, data: bytes) -> tuple[str, ...]:  # noqa: ANN401  # untyped
-    """Which of "a gain map (HDR)" and "a depth map" a HEIC file holds beside its main picture."""
+    """Which of "a gain map (HDR)" and "a depth map" the HEIC file `data` holds beside `picture`."""
     kinds = " ".join(str(kind) for kind in picture.info.get("aux", {})).lower()
     parts = []
     if "gainmap" in kinds or b"tmap" in brands_of(data) or b"hdrgainmap" in data[:65536]:
@@ -171,17 +170,17 @@ def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
 
 
 def write_webp(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """The bytes of a lossless WebP file of (H, W, C) 8-bit RGB or RGBA levels.
+    """The bytes of a lossless WebP file of (H, W, C) 8-bit RGB or RGBA levels, with metadata.
 
     Colour under alpha 0 is kept. Lossy WebP is never written: it halves the resolution of colour,
-    which changes red edges by up to 100 levels.
+    which changes red edges by up to 100 of 255 levels.
     """
     speed = {"quality": 0, "method": 0}  # a quick search: larger files, the same pixels
     return _saved(samples, "WEBP", lossless=True, exact=True, **speed, **_options(metadata))
 
 
 def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
-    """The bytes of an AVIF file of (H, W, C) RGB(A) levels of `depth` bits; quality 1..100."""
+    """The bytes of an AVIF file of (H, W, C) RGB(A) levels of 8, 10 or 12 bits; quality 1..100."""
     if depth == 8:
         options = _options(metadata)
         return _saved(samples, "AVIF", quality=quality, subsampling="4:4:4", **options)
@@ -204,7 +203,7 @@ def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
 
 
 def write_heif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
-    """The bytes of a HEIC file of (H, W, C) RGB(A) levels of `depth` bits; quality 1..100.
+    """The bytes of a HEIC file of (H, W, C) RGB(A) levels of 8, 10 or 12 bits; quality 1..100.
 
     Colour is stored at half resolution (4:2:0), because many viewers cannot show anything else.
     """
@@ -289,7 +288,7 @@ def read_raw(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _description(data: bytes) -> bytes | None:
-    """The EXIF block of a camera raw file, if the file has the structure of TIFF; else None."""
+    """The EXIF block of the camera raw file `data`; None if the file is not built like a TIFF."""
     from verax.image.tiff import DESCRIPTION
 
     try:

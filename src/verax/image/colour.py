@@ -6,8 +6,7 @@ clipped to its gamut when a file is read, and restored by `as_stored` when it is
 
 If a file states its colour space by codes, or by primaries and gamma, an ICC profile is made from
 them, so that the same functions can convert. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG
-specification, third edition, 4.3, for the precedence cICP, iCCP, sRGB, then gAMA and cHRM.
-"""
+specification, third edition, 4.3, for the precedence cICP, iCCP, sRGB, then gAMA and cHRM."""
 
 import os
 import struct
@@ -73,7 +72,8 @@ def usable(icc: bytes | None, model: Model) -> bool:
 
 
 def writable(icc: bytes | None, model: Model) -> bool:
-    """Whether LittleCMS can convert from and to the profile; False for many scanner profiles."""
+    """Whether LittleCMS can convert from and to the profile `icc`, of colour model `model`. False
+    for None, and for many scanner profiles, which can only be read."""
     if not usable(icc, model) or icc is None:
         return False
     try:
@@ -84,10 +84,8 @@ def writable(icc: bytes | None, model: Model) -> bool:
 
 
 def rgb_of_grey(icc: bytes | None) -> bytes | None:
-    """An RGB profile with the tone curve of the grey profile `icc` and the primaries of sRGB.
-
-    None if the grey profile has no tone curve or cannot be used.
-    """
+    """An RGB profile with the tone curve of the grey profile `icc` and the primaries of sRGB. None
+    if `icc` is None, has no tone curve or cannot be used."""
     if icc is None or not usable(icc, "grey"):
         return None
     curve, tags = _tags(icc).get(b"kTRC"), _tags(_srgb())
@@ -110,10 +108,9 @@ def _tags(icc: bytes) -> dict[bytes, bytes]:
 
 
 def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
-    """Convert (H, W, C) values of a colour model, in the profile `icc`, to an sRGB picture.
+    """Convert (H, W, C) values in [0, 1], in the profile `icc`, to an sRGB picture (H, W, 3).
 
-    Without a profile, grey and RGB count as sRGB, and CMYK becomes (1 - CMY) * (1 - K).
-    """
+    Without a profile, grey and RGB count as sRGB, and CMYK becomes (1 - CMY) * (1 - K)."""
     if icc is not None and not _is_srgb(icc, model):
         return _transform(values, icc, model, _srgb(), "rgb")
     if model == "grey":
@@ -125,7 +122,9 @@ def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
 
 
 def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
-    """Convert an sRGB picture to (H, W, C) values of a model, in the profile `icc` if not None."""
+    """Convert an sRGB picture to (H, W, C) values in [0, 1] of a colour model, in the profile
+    `icc`. Without a profile, RGB and grey (the mean of the channels) are sRGB, and CMYK is such
+    that (1 - CMY) * (1 - K) is the picture, with as much black as possible."""
     if icc is not None and not _is_srgb(icc, model):
         return _transform(image, _srgb(), "rgb", icc, model)
     if model == "grey":
@@ -137,7 +136,8 @@ def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
 
 
 def converts(icc: bytes | None, model: Model) -> bool:
-    """Whether a file's values must be converted: they are CMYK, or their profile is not sRGB."""
+    """Whether values of the colour model `model`, in the profile `icc` (None: sRGB), must be
+    converted to be sRGB: they are CMYK, or the profile is not sRGB's."""
     return model == "cmyk" or (icc is not None and not _is_srgb(icc, model))
 
 
@@ -147,14 +147,14 @@ def as_stored(
     """Convert an edited sRGB picture to the colour model and profile of its file.
 
     Args:
-        image: the edited picture.
+        image: the edited picture (H, W, 3).
+        icc: the file's profile; None: it has none.
         before: the picture as read, that is, `stored` converted to sRGB and clipped to its gamut.
         stored: the file's own (H, W, C) values in [0, 1].
 
-    Returns (H, W, C) values, exactly `stored` in pixels where `image` equals `before`. In edited
-    pixels, the part of `stored` that clipping removed is added again. It is scaled with the pixel's
-    brightness, and reduced as far as the pixel's colour has changed.
-    """
+    Returns (H, W, C) values, exactly `stored` in pixels where `image` equals `before`. To other
+    pixels, what clipping removed from `stored` is added again: scaled with the pixel's brightness
+    (not in CMYK), and reduced as far as the pixel's colour has changed."""
     same = (image == before).all(axis=2, keepdims=True)
     if same.all():
         return stored
@@ -187,10 +187,8 @@ def _is_srgb(icc: bytes, model: Model) -> bool:
 
 
 def _transform(values: Values, source: bytes, model: Model, target: bytes, into: Model) -> Values:
-    """Convert values from profile `source`, of colour model `model`, to `target`, of model `into`.
-
-    Bands of rows are converted in parallel.
-    """
+    """Convert (H, W, C) values in [0, 1] from the profile `source`, of colour model `model`, to the
+    profile `target`, of colour model `into`. Bands of rows are converted in parallel."""
     rows = max(1, BAND_PIXELS // values.shape[1])
     bands = [values[top : top + rows] for top in range(0, values.shape[0], rows)]
     threads = min(len(bands), os.cpu_count() or 1, 8)
@@ -223,11 +221,9 @@ def _convert(band: Values, source: bytes, model: Model, target: bytes, into: Mod
 
 
 def profile_of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
-    """An ICC profile for a colour space that is stated as two codes of ITU-T H.273.
-
-    None if the codes mean sRGB or "unspecified". Raises ImageReadError for high dynamic range and
-    for unknown codes.
-    """
+    """An ICC profile of `model` for a colour space that is stated as two codes of ITU-T H.273. None
+    if the codes mean sRGB, "unspecified", or are 0 (not stated). Raises ImageReadError for high
+    dynamic range and for unknown codes."""
     if transfer in (PQ, HLG):  # high dynamic range has no meaning in [0, 1] sRGB
         raise ImageReadError(
             "expected a picture of standard dynamic range, got high dynamic range (PQ or HLG); "
@@ -248,10 +244,8 @@ def profile_of_numbers(primaries: int, transfer: int, model: Model) -> bytes | N
 
 
 def profile_of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | None:
-    """An ICC profile made from the gAMA and cHRM chunks of a PNG; `chunks` are (type, body).
-
-    None if the chunks mean sRGB, are missing, or hold impossible values.
-    """
+    """An ICC profile made from the gAMA and cHRM chunks of a PNG; `chunks` are (type, body). None
+    if the chunks mean sRGB, are missing, or hold impossible values."""
     bodies = dict(chunks)
     if b"sRGB" in bodies or not {b"gAMA", b"cHRM"} & set(bodies):
         return None

@@ -1,8 +1,7 @@
 """The types of a picture inside Verax, and the checks of its shape, type and range.
 
 A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
-`docs/contract.md` says more about pixels, coordinates, colour, alpha and metadata.
-"""
+`docs/contract.md` says more about pixels, coordinates, colour, alpha and metadata."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ PREVIEW_PX = 480  # long side of each picture of a preview
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """The metadata of a file as raw bytes, hidden from `repr` because they may name places.
+    None or () means that the file has none.
 
     Attributes:
         icc: the profile from which the pixels were converted, and into which they are written.
@@ -52,7 +52,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The samples (H, W, C) of a file that is not in sRGB, upright; the level `top` means 1.0."""
+    """Upright samples (H, W, C) of a file that is not in sRGB; the level `top` means 1.0."""
 
     samples: NDArray[np.unsignedinteger] = field(repr=False)
     top: int
@@ -145,13 +145,15 @@ def check_image(array: Image, *, name: str = "image") -> Image:
             "verax.image.from_uint8 converts 8-bit levels"
         )
     if array.size == 0:
-        raise ImageContractError(f"{name}: expected at least one pixel, got shape {array.shape}")
+        what = f"got an empty array of shape {array.shape}; pass another picture"
+        raise ImageContractError(f"{name}: expected at least one pixel, {what}")
     _check_range(array, name)
     return array
 
 
 def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> Plane:
-    """Raise ImageContractError unless the plane is float32 in [0, 1] of `size` (width, height)."""
+    """Return the plane if it is float32 in [0, 1] of `size` (width, height), else raise an
+    error."""
     if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
         kind = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
         raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {kind}; convert it")
@@ -176,9 +178,7 @@ def _check_range(array: NDArray[np.float32], name: str) -> None:
 
 def check_size(image: Image, *, name: str = "photo", minimum: int = MIN_SIDE) -> Image:
     """Return the image if no side is below `minimum` px; raise ImageContractError otherwise.
-
-    Smaller pictures can be read and written, but neither registered nor restored.
-    """
+    Smaller pictures can be read and written, but neither registered nor restored."""
     height, width = image.shape[:2]
     if min(height, width) < minimum:
         raise ImageContractError(
@@ -196,7 +196,7 @@ def is_grey(image: Image) -> bool:
 
 
 def keep_grey(image: Image, photo: Image) -> Image:
-    """The image converted to grey if the photo is grey; otherwise the image unchanged."""
+    """The image (H, W, 3), converted to grey if the photo is grey; otherwise unchanged."""
     if not is_grey(photo) or (image == photo).all():
         return image
     grey = np.asarray(image @ LUMA_709, np.float32)[..., None]
@@ -238,12 +238,12 @@ class Raw:
         model: the colour model of the channels.
         bit_depth: 8, 10, 12 or 16.
         premultiplied: whether the stored colour is multiplied by alpha.
-        orientation: EXIF orientation, 1..8, of the samples; None if only EXIF states it.
+        orientation: EXIF orientation, 1..8, of the samples; None if only `exif` states it.
         primaries, transfer: codes of ITU-T H.273 for colour space and curve, 0 if the file
             states none; an ICC profile takes precedence, except over a PNG's cICP chunk.
         colour: PNG colour chunks as (type, body), which are written back unchanged.
         lost: what the file holds and is not kept, in words.
-    """
+        icc, exif, xmp, iptc, comment, dpi, texts: as in `Metadata`, but unchanged from the file."""
 
     samples: NDArray[Any]
     top: int
@@ -293,7 +293,7 @@ def check_pixels(width: int, height: int, *, most: int) -> None:
 
 
 def check_frames(count: int) -> None:
-    """Raise ImageReadError if a file has more than one frame or page."""
+    """Raise ImageReadError if `count`, the frames or pages in a file, is more than one."""
     if count > 1:
         raise ImageReadError(
             f"expected one still picture, got {count} frames or pages; save one of them as PNG"

@@ -87,7 +87,8 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 
 
 def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]:
-    """Make an upright photo of decoded samples; also returns their EXIF orientation (1..8)."""
+    """Make an upright sRGB photo of decoded samples; also returns the EXIF orientation (1..8) by
+    which they were turned. `name`: the file's name, for messages; `sha256`: hash of its bytes."""
     size = (raw.samples.shape[1], raw.samples.shape[0])
     orientation = raw.orientation if raw.orientation in (None, *TURNS) else 1
     exif, turn = upright_exif(raw.exif, size, orientation) if raw.exif else (None, 1)
@@ -181,8 +182,8 @@ def _reset_orientation(block: bytearray, main: tags.Directory, layout: tags.TagL
 def _turn(block: bytearray, layout: tags.TagLayout, turn: int, size: tuple[int, int]) -> None:
     """Turn the subject areas in an EXIF block, and after a quarter turn swap width and height.
 
-    The block is changed in place. `turn` is the EXIF orientation, 1..8; `size` is (width, height)
-    of the picture before turning.
+    The block is changed in place. `layout` is its header; `turn` is the EXIF orientation, 1..8;
+    `size` is (width, height) of the picture before turning.
     """
     for directory in tags.chain(block, layout):
         for tag in SUBJECTS:
@@ -204,8 +205,9 @@ def _turn(block: bytearray, layout: tags.TagLayout, turn: int, size: tuple[int, 
 def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayout) -> int:
     """Overwrite the thumbnail of an EXIF block and the thumbnail's directory with zeros, in place.
 
-    `main` is the first directory; its pointer to the thumbnail's directory is removed. Returns how
-    many bytes of the block are still needed: fewer than before if the thumbnail was at its end.
+    `main` is the first directory of the block; its pointer to the thumbnail's directory is removed.
+    `layout` is the block's header. Returns how many bytes of the block are still needed: fewer than
+    before if the thumbnail was at its end.
     """
     end = len(block)
     block[main.end - 4 : main.end] = bytes(4)
@@ -227,8 +229,8 @@ def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayo
 def _blank(
     block: bytearray, discarded: tags.Directory, retained: tags.Directory, *more: tuple[int, int]
 ) -> None:
-    """Overwrite the directory `discarded`, its values, and the bytes from start to end of each
-    of `more` (start, end) with zeros.
+    """Overwrite with zeros, in place: the directory `discarded` of an EXIF block, its values, and
+    the bytes from start to end (exclusive) of each of `more` (start, end).
 
     The block's header and the directory `retained` stay unchanged, even if the discarded directory
     is damaged and points at them.
@@ -243,8 +245,9 @@ def _blank(
 def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
     """The ICC profile of the samples (None: sRGB), and the PNG colour chunks to be written back.
 
-    In PNG the first of these chunks decides: cICP, iCCP, sRGB, gAMA with cHRM. In other formats an
-    ICC profile is preferred to H.273 codes.
+    The chunks are (type, body); formats other than PNG have none. In PNG the first of these chunks
+    that the file has decides: cICP, iCCP, sRGB, gAMA with cHRM. In other formats an ICC profile is
+    preferred to codes of ITU-T H.273.
     """
     numbered = any(kind == b"cICP" for kind, _ in raw.colour)
     icc = raw.icc if raw.icc and not numbered and colour.usable(raw.icc, raw.model) else None
@@ -268,7 +271,10 @@ def _packet(
 
 
 def _straight(values: NDArray[np.float32], alpha: Plane) -> NDArray[np.float32]:
-    """Divide premultiplied colour by alpha; where alpha is 0, the colour is unknown and stays 0."""
+    """Divide premultiplied colour (H, W, C) by alpha (H, W), both in [0, 1].
+
+    Where alpha is 0, the colour is unknown and stays 0.
+    """
     opacity = np.maximum(alpha, np.float32(1e-6))[..., None]
     return np.minimum(values / opacity, np.float32(1.0))
 

@@ -43,7 +43,8 @@ class Ability:
         models: colour models.
         alpha: whether it can store an alpha channel.
         icc: whether it can store an ICC profile.
-        linear: whether its 16-bit files can be in linear light without having an ICC profile.
+        linear: whether it can state, without an ICC profile, that 16-bit samples are in linear
+            light.
     """
 
     depths: tuple[Depth, ...]
@@ -53,7 +54,10 @@ class Ability:
     linear: bool = False
 
     def holds(self, icc: bytes | None, model: Model, depth: int) -> bool:
-        """Whether the format can store samples of this model and depth in the profile `icc`."""
+        """Whether the format can store samples of this model and depth in the profile `icc`.
+
+        `depth`: bits per channel. False if `icc` is None.
+        """
         if self.linear and depth > 8:
             grey = colour.profile_of_numbers(1, LINEAR, "grey")
             return icc in (colour.profile_of_numbers(1, LINEAR, model), colour.rgb_of_grey(grey))
@@ -98,10 +102,11 @@ def encode(
     """Encode a picture to the bytes of a file.
 
     Args:
+        image: (H, W, 3) sRGB in [0, 1].
         format: "png", "jpeg", "tiff", "webp", "avif", "heif", "jxl" or "bmp".
-        like: a photo whose properties the file gets as far as the format can store them: bit
-            depth, alpha, ICC profile, metadata and colour model (grey only if the picture is
-            grey, too). Without `like` the file is 8-bit sRGB without metadata.
+        like: a photo whose properties the file gets as far as the format can store them: bit depth,
+            alpha, ICC profile, metadata and colour model (grey only if the picture is grey, too).
+            Without `like` the file is 8-bit sRGB without metadata.
         drop_gps: leave positions and names of places out of the metadata.
         quality: 1..100 for JPEG, AVIF and HEIC; the other formats are lossless.
 
@@ -149,7 +154,12 @@ def _values(
 ) -> tuple[colour.Values, bytes | None]:
     """The (H, W, C) values to be written, in [0, 1], and their ICC profile (None: sRGB).
 
-    `can` says what the file format can store.
+    Args:
+        image: (H, W, 3) the picture to be written.
+        photo: the photo from which it was made; if possible, the file gets the photo's ICC profile
+            and, in unchanged pixels, its stored values.
+        model: the colour model of the file.
+        can: what the file format can store.
     """
     own, greys = photo.metadata.icc, model == "rgb" and photo.color == "grey"
     own = colour.rgb_of_grey(own) if greys else own
@@ -164,7 +174,8 @@ def _values(
 
 
 def _metadata_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata:
-    """The photo's metadata, with the `size` (width, height) and profile of the new picture."""
+    """The photo's metadata, with the `size` (width, height) and the profile `icc` of a new
+    picture."""
     metadata = photo.metadata
     was = (photo.width, photo.height)
     return replace(
@@ -203,7 +214,10 @@ def _set_number(
 
 
 def unkept(photo: Photo, format: str) -> tuple[str, ...]:
-    """Which parts of a photo a file of this format does not keep, in words such as "alpha"."""
+    """Which parts of a photo a file of this format does not keep, in words such as "alpha".
+
+    `format`: a name such as "jpeg". The result includes what reading the photo has lost.
+    """
     format = ALIASES.get(format, format)
     can, metadata = ABILITIES[format], photo.metadata
     lost = list(photo.lost)

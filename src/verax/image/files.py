@@ -7,8 +7,7 @@ PIL pictures keep their ICC profile, EXIF and orientation. Arrays mean:
 | uint8, uint16 | levels 0..255 or 0..65535; a restoration is saved at that depth |
 | float16, float32, float64 | sRGB in [0, 1]; other values are an error |
 | (H, W), (H, W, 1) | grey; a restoration that is still grey is saved as grey |
-| (H, W, 2), (H, W, 4) | grey or RGB, then straight alpha, which is saved unchanged |
-"""
+| (H, W, 2), (H, W, 4) | grey or RGB, then straight alpha, which is saved unchanged |"""
 
 import hashlib
 import io
@@ -105,11 +104,11 @@ def write(
     drop_gps: bool = False,
     quality: int = QUALITY,
 ) -> None:
-    """Write a picture in the format of the path's suffix.
+    """Write a picture (H, W, 3) in the format of the path's suffix.
 
-    `like` is a photo whose bit depth, alpha, profile and metadata the file gets; `drop_gps` leaves
-    out places; `quality`, 1..100, counts for JPEG, AVIF and HEIC. An existing file is replaced only
-    when the new one is complete. Raises OutputError if the file cannot be written.
+    `like` is a photo whose bit depth, alpha, profile and metadata the file gets (None: 8-bit sRGB);
+    `drop_gps` leaves out places; `quality`, 1..100, counts for JPEG, AVIF and HEIC. An existing
+    file is replaced only when the new one is complete. Raises OutputError if it cannot be written.
     """
     format = check_target(path)
     replace_file(path, encode(image, format=format, like=like, drop_gps=drop_gps, quality=quality))
@@ -118,8 +117,8 @@ def write(
 def check_target(path: Path | str) -> str:
     """Check that a file can be written at `path`; returns the format for its suffix.
 
-    Raises OutputError if it cannot. To be called before long work whose result is written there.
-    """
+    The format is a name such as "jpeg". Raises OutputError if the file cannot be written. To be
+    called before long work whose result is written there."""
     format = format_of(path)
     target, name = Path(path), one_line(path)
     try:

@@ -100,7 +100,7 @@ def usual_suffix(format: str) -> str:
 
 
 def format_of_bytes(head: bytes) -> str:
-    """The format, such as "jpeg", recognised from a file's first bytes; "" if it is unknown."""
+    """The format, such as "jpeg", by `head`, a file's first bytes; "" if it is unknown."""
     for start, format in STARTS.items():
         if head.startswith(start):
             return format
@@ -113,7 +113,7 @@ def format_of_bytes(head: bytes) -> str:
 
 
 def format_of_file(path: Path) -> str:
-    """The format, such as "jpeg", recognised from a file's first bytes; "" if not recognised."""
+    """The format, such as "jpeg", by the first bytes of a file; "" if unknown or not readable."""
     try:
         with path.open("rb") as file:
             return format_of_bytes(file.read(HEAD))
@@ -122,7 +122,8 @@ def format_of_file(path: Path) -> str:
 
 
 def kind_of(head: bytes) -> str:
-    """What a file of unknown format is, and what to do, such as "a ZIP file; save it as PNG"."""
+    """What a file is whose format is not read, by its first bytes, and what to do, for messages:
+    such as "a ZIP file; save it as PNG or JPEG"."""
     if not head:
         return "an empty file; get another copy"
     for start, kind in OTHERS.items():
@@ -136,8 +137,8 @@ def kind_of(head: bytes) -> str:
 def header_of(file: Path | bytes | BinaryIO) -> Header:
     """Read the format and upright size of a picture file without decoding its pixels.
 
-    Raises ImageReadError if the file is not a picture or its header is damaged.
-    """
+    `file`: a path, the file's bytes, or a file opened for reading bytes. Raises ImageReadError if
+    it is not a picture or its header is damaged."""
     name = one_line(file) if isinstance(file, Path) else "the picture"
     try:
         if isinstance(file, Path):
@@ -194,7 +195,7 @@ def _upright(width: int, height: int, exif: PillowImage.Exif) -> tuple[int, int]
 
 
 def _png_exif(file: BinaryIO, _: str) -> PillowImage.Exif:
-    """The EXIF of a PNG, found even behind the pixels, which Pillow would have to decode first."""
+    """The EXIF of a PNG file, even behind the pixels, which Pillow would have to decode first."""
     exif, position = PillowImage.Exif(), 8
     while len(head := _at(file, position, 8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -211,7 +212,7 @@ def _at(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _tiff_size(file: BinaryIO, _: str) -> tuple[int, int]:
-    """(width, height), upright, of a TIFF's full-size page, which Pillow cannot select."""
+    """(width, height) of a TIFF's full-size page, turned upright; Pillow cannot select the page."""
     from verax.image.tiff import HEIGHT, WIDTH, main_page
 
     page = main_page(file.read())[1]

@@ -54,9 +54,9 @@ def quiet() -> Iterator[None]:
 
 
 def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode a JPEG file to 8-bit samples; of a multi-picture file, the first picture.
+    """Decode a JPEG file to 8-bit samples; of a file with several pictures, only the first.
 
-    Raises ImageReadError if the file is truncated.
+    Raises ImageReadError if the file is truncated or larger than `max_pixels`.
     """
     picture = _opened(data)
     _check(picture, data, max_pixels)
@@ -93,19 +93,29 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
 
 
 def _is_complete(layout: Segments) -> bool:
-    """Whether the file has all its scans; True without any check if it is not Huffman-coded."""
+    """Whether a JPEG file with these segments has all its scans.
+
+    True without any check if the file is not Huffman-coded.
+    """
     kind, complete = _coverage(layout)
     return complete or kind not in HUFFMAN
 
 
 def _may_end_early(layout: Segments) -> bool:
-    """Whether all scans have begun, so only the last can be cut; False if not Huffman-coded."""
+    """Whether all scans of a JPEG file have begun, so that only the data of the last can be cut.
+
+    False if the file is not Huffman-coded.
+    """
     kind, complete = _coverage(layout)
     return complete and kind in HUFFMAN
 
 
 def _coverage(layout: Segments) -> tuple[int, bool]:
-    """The marker of the frame (0: no frame), and whether there are scans for all coefficients."""
+    """The kind of the frame, and whether there are scans for all its coefficients.
+
+    The kind is the second byte of the frame header's marker, such as 0xC2 for a progressive JPEG; 0
+    if there is no frame header.
+    """
     frame = next(((m, b) for m, b in layout.segments if m in (*HUFFMAN, 0xC9, 0xCA)), None)
     if frame is None or len(frame[1]) < 6:
         return 0, False
@@ -126,7 +136,7 @@ def _coverage(layout: Segments) -> tuple[int, bool]:
 
 
 def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
-    """Decode the file, with filler bytes inserted behind its last scan, to samples (H, W, C).
+    """Decode the JPEG file `data` with filler bytes behind its last scan, to samples (H, W, C).
 
     The decoder ignores the filler bytes if the last scan is complete.
     """
@@ -136,10 +146,11 @@ def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
 
 
 def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
-    """Decode the intact part of a truncated JPEG file.
+    """Decode the intact part of a truncated JPEG file to 8-bit samples.
 
-    Returns the samples and the index of the first missing row, or the height if no row is missing.
-    In a progressive file, rows for which only the first scans are there do not count as missing.
+    Returns the samples, and the index of the first missing row, or the height if no row is missing.
+    Samples of missing rows have no meaning. In a progressive file with several scans, rows for
+    which only the first scans are there do not count as missing.
     """
     layout = layout_of(data)
     ended = data[: layout.scan_end] + b"\xff\xd9"
@@ -184,7 +195,10 @@ def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
 
 
 def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
-    """The resolution (horizontal, vertical) in dpi that an EXIF block states; None if none."""
+    """The resolution (horizontal, vertical) in dpi that an EXIF block states.
+
+    None if there is no block, or if it states no resolution or is damaged.
+    """
     block = (exif or b"").removeprefix(EXIF_MARK)
     try:
         layout = tags.layout_of(block)

@@ -1,8 +1,7 @@
 """JPEG XL: container and header are read here, pixels are coded by libjxl through imagecodecs.
 
 imagecodecs does not say in which colour space the samples are, so the header is read here, too.
-Source: ISO/IEC 18181-1:2024, annexes A, D and E; part 2 for the container.
-"""
+Source: ISO/IEC 18181-1:2024, annexes A, D and E; part 2 for the container."""
 
 import struct
 from collections.abc import Iterator
@@ -35,12 +34,12 @@ NAME: Choice = ((0, 0), (4, 0), (5, 16), (10, 48))
 
 @dataclass(frozen=True, slots=True)
 class JxlHeader:
-    """The fields of a codestream header; width and height are those of the upright picture.
+    """The header of a JPEG XL codestream (the coded picture without container); size upright.
 
-    `primaries` and `transfer` are H.273 codes, both 2 if `profile`, that is, if an ICC profile or
-    chromaticities are used. `extra`: types of the channels other than colour (0: alpha).
-    `transfer_end`: bits from the signature to the end of the transfer code; 0 if there is none.
-    """
+    `primaries`, `transfer`: H.273 codes, both 2 if `profile`, that is, if an ICC profile or
+    chromaticities are used. `bits`: per sample. `extra`: types of the channels other than colour
+    (0: alpha). `transfer_end`: bits from the signature to the end of the transfer code; 0: there is
+    none."""
 
     width: int
     height: int
@@ -64,7 +63,7 @@ class Bits:
 
     def take(self, count: int) -> int:
         if count > self.remaining:
-            raise ValueError("expected a complete JPEG XL header, got one that is cut short")
+            raise ValueError("expected a JPEG XL header, got one cut short; get another copy")
         bits = self.value & ((1 << count) - 1)
         self.value >>= count
         self.remaining -= count
@@ -79,7 +78,7 @@ class Bits:
 
 
 def header_of(codestream: bytes) -> JxlHeader:
-    """Read the header at the start of a codestream; raises ValueError if it is cut short."""
+    """Read the header of a codestream (JPEG XL without container); ValueError if cut short."""
     bits = Bits(codestream[2:2048])
     width, height = _size(bits)
     if bits.flag():
@@ -116,7 +115,8 @@ def _size(bits: Bits) -> tuple[int, int]:
 
 
 def _extra_fields(bits: Bits) -> tuple[bool, bool]:
-    """Read optional fields; returns whether turned by 90 or 270 degrees, and whether animated."""
+    """Read the optional fields of a header; returns whether width and height are swapped to show
+    the picture upright, and whether it is animated."""
     turned = bits.take(3) >= 4
     if bits.flag():
         _size(bits)
@@ -148,7 +148,7 @@ def _depth(bits: Bits) -> tuple[int, bool]:
 
 
 def _channel(bits: Bits) -> tuple[int, bool]:
-    """Read an extra channel; returns its type, and whether it is alpha multiplied into colour."""
+    """Read an extra channel; returns its type (0: alpha), and whether it is premultiplied alpha."""
     if bits.flag():
         return ALPHA, False
     kind = bits.choose(ENUM)
@@ -184,7 +184,7 @@ def _colour(bits: Bits) -> tuple[int, int, bool, int]:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and body of each box of a container; compressed boxes are decompressed."""
+    """Type and body of each box of a JPEG XL container; compressed boxes are decompressed."""
     position = 0
     while position + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -206,7 +206,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _inflated(body: bytes) -> bytes:
-    """Decompress a Brotli stream. Raises ImageReadError if damaged or larger than 16 MB."""
+    """Decompress a Brotli stream. Raises ImageReadError if it is damaged or larger than 16 MB."""
     try:
         return bytes(imagecodecs.brotli_decode(body, out=MOST_BOX))
     except imagecodecs.BrotliError as exc:
@@ -257,20 +257,21 @@ def read_jxl(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def size_of(head: bytes) -> tuple[int, int]:
-    """(width, height) of the upright picture, from the first bytes of a file or a codestream."""
+    """(width, height) of the upright picture, from the first bytes of a JPEG XL file."""
     if not head.startswith(SIGNATURE):
         header = header_of(head)
     else:
         start = min((at for at in (head.find(b"jxlc"), head.find(b"jxlp")) if at >= 0), default=-1)
         begin = head.find(CODESTREAM, start) if start >= 0 else -1
         if begin < 0:
-            raise ValueError("expected a JPEG XL codestream near the file's start, found none")
+            raise ValueError("expected a picture in the JPEG XL file, found none; get another copy")
         header = header_of(head[begin:])
     return header.width, header.height
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """Encode levels (H, W, C), linear light if `metadata.icc` is set, else sRGB, without loss."""
+    """Encode 8- or 16-bit levels (H, W, C) to a lossless JPEG XL file, with EXIF and XMP. They are
+    in linear light if `metadata.icc` is set (it states that), else in sRGB."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
@@ -286,10 +287,8 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
 
 
 def _labelled_srgb(codestream: bytes) -> bytes:
-    """Replace "linear light" by "sRGB" in the header of a codestream; returns the new codestream.
-
-    The encoder writes "linear light" for all 16-bit pictures.
-    """
+    """Replace "linear light", which the encoder states for all 16-bit pictures, by "sRGB" in the
+    header of a codestream (a JPEG XL picture without container); returns the new codestream."""
     header = header_of(codestream)
     if header.transfer != LINEAR:
         return codestream

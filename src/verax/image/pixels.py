@@ -46,9 +46,10 @@ def largest(values: Array) -> Array:
 
 
 def peaks(labels: NDArray[np.int32], count: int, values: Array) -> Array:
-    """An array (count,) of the largest of `values` (H, W) in each region, or 0 if all are negative.
+    """The largest of `values` (H, W) in each region: (count,), or 0 where all are negative.
 
-    `labels` (H, W) gives the region, 0..count - 1, of each pixel.
+    `labels` (H, W) gives the region, 0..count - 1, of each pixel. Index 0 of the result belongs to
+    label 0, which is often the background.
     """
     tops = np.zeros(count, np.float32)
     np.maximum.at(tops, labels.ravel(), values.ravel())
@@ -56,13 +57,13 @@ def peaks(labels: NDArray[np.int32], count: int, values: Array) -> Array:
 
 
 def to_linear(values: NDArray[Number]) -> NDArray[Number]:
-    """Convert sRGB-encoded values to linear light (IEC 61966-2-1)."""
+    """Convert sRGB-encoded values to linear light (IEC 61966-2-1); both in [0, 1], any shape."""
     curve = ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4
     return np.asarray(np.where(values <= 0.04045, values / 12.92, curve), values.dtype)
 
 
 def to_srgb(linear: NDArray[Number]) -> NDArray[Number]:
-    """Convert linear light to sRGB-encoded values (IEC 61966-2-1)."""
+    """Convert linear light to sRGB-encoded values (IEC 61966-2-1); both in [0, 1], any shape."""
     curve = 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
     return np.asarray(np.where(linear <= 0.0031308, linear * 12.92, curve), linear.dtype)
 
@@ -100,13 +101,16 @@ def ramp(value: float, none: float, full: float) -> float:
 
 
 def blur(array: Array, sigma: float) -> Array:
-    """Gaussian blur of `sigma` px, with reflection at the border."""
+    """Gaussian blur of `sigma` px of a picture or plane, with reflection at the border."""
     blurred = cv2.GaussianBlur(array, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
     return np.asarray(blurred, np.float32)
 
 
 def wide_blur(array: Array, sigma: float) -> Array:
-    """Gaussian blur of `sigma` px; if sigma is at least 8, approximated on a reduced copy."""
+    """Gaussian blur of a picture or plane, faster than `blur` for a wide `sigma` (px).
+
+    If sigma is at least 8, it is approximated on a reduced copy.
+    """
     factor = int(sigma / 4)
     if factor < 2:
         return blur(array, sigma)
@@ -117,7 +121,7 @@ def wide_blur(array: Array, sigma: float) -> Array:
 
 
 def noise_response(array: Array) -> Array:
-    """Absolute response of each pixel to a mask that takes second differences along both axes.
+    """Absolute response (H, W) of a plane (H, W) to a mask of second differences along both axes.
 
     Smooth structure gives no response. White noise of standard deviation s gives responses of mean
     s * sqrt(2 / pi) and median 0.6745 s (Immerkaer, "Fast noise variance estimation", 1996).
@@ -180,7 +184,8 @@ class Repeats:
 
     Attributes:
         period: width and height of an original pixel, in px of the enlarged picture.
-        borders: (x, y) of the first borders between original pixels, in px.
+        borders: x of the first vertical border between original pixels, and y of the first
+            horizontal one, in px of the enlarged picture.
     """
 
     period: float
@@ -188,10 +193,11 @@ class Repeats:
 
 
 def repeats_of(picture: Array) -> Repeats | None:
-    """Detect whether a picture (H, W, 3) was enlarged by repeating its pixels; None if not.
+    """Detect whether a picture (H, W, 3) was enlarged by repeating its pixels.
 
-    Such a picture changes only at the borders of its original pixels, so its mean gradients along
-    both axes have periodic peaks. Periods below 2.5 px or above 24 px are not detected.
+    Returns where the original pixels lie, or None if the picture was not enlarged so. Such a
+    picture changes only at the borders of its original pixels, so its mean gradients along both
+    axes have periodic peaks. Periods below 2.5 px or above 24 px are not detected.
     """
     grey = luma(picture)
     along = [grey[:: max(1, len(grey) // SAMPLED)], grey[:, :: max(1, grey.shape[1] // SAMPLED)].T]
@@ -217,7 +223,7 @@ def _residual(grey: Array, repeats: Repeats) -> float:
     """How well a plane (H, W) is explained by repeated pixels; well below 1 if it consists of them.
 
     This is the RMS error of enlarging the original pixels by repeating them, divided by the error
-    of enlarging them by cubic interpolation.
+    of enlarging them by cubic interpolation. `repeats`: where the original pixels lie.
     """
     small, xs, ys = _former(grey, repeats)
     rough, fine = (
@@ -230,8 +236,8 @@ def _residual(grey: Array, repeats: Repeats) -> float:
 def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
     """Fourier spectrum (length // 2 + 1,) of the horizontal gradient of the plane `rows` (N, W).
 
-    The gradient's absolute values are averaged over the rows and padded to `length`. Perfectly
-    repeated pixels give an amplitude of 1 at their frequency.
+    The gradient's absolute values are averaged over the rows, and padded with zeros to `length`
+    values. Perfectly repeated pixels give an amplitude of 1 at their frequency.
     """
     gradient = np.abs(np.diff(rows, axis=1)).mean(0, dtype=np.float64)
     gradient *= np.hanning(len(gradient))
@@ -252,8 +258,8 @@ def _former(
 ) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
     """The small picture before its pixels were repeated, with a margin of one pixel on each side.
 
-    Also returns the x (W,) of each column and the y (H,) of each row of `picture`, in px of the
-    small picture.
+    Also returns the x (W,) of each column and the y (H,) of each row of `picture` (H, W, 3) or
+    (H, W), in px of the small picture.
     """
     period, inner = repeats.period, max(1, int(0.6 * repeats.period))
     sides = picture.shape[1::-1]
@@ -269,7 +275,10 @@ def _former(
 
 
 def _sampled(picture: Array, xs: NDArray[np.float64], ys: NDArray[np.float64], how: int) -> Array:
-    """Sample a picture at columns `xs` and rows `ys` (px) with the OpenCV interpolation `how`."""
+    """Sample a picture at all crossings of columns `xs` and rows `ys`, in px of the picture.
+
+    `how`: the OpenCV interpolation. Returns (number of ys, number of xs), with channels if any.
+    """
     columns, rows = (np.asarray(v, np.float32) for v in np.meshgrid(xs, ys))
     border = cv2.BORDER_REPLICATE
     return np.asarray(cv2.remap(picture, columns, rows, how, borderMode=border), np.float32)

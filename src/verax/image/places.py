@@ -90,7 +90,8 @@ def without_places(photo: Photo) -> Photo:
 def _exif(exif: bytes) -> tuple[bytes | None, list[str]]:
     """Rebuild an EXIF block without GPS, places and maker notes, so that no old bytes are left.
 
-    Returns the new block and the removed values as texts; (None, []) if it cannot be parsed.
+    Returns the new block, and as texts the coordinates and names that were removed; (None, []) if
+    the block cannot be parsed.
     """
     block = exif.removeprefix(EXIF_MARK)
     removals: list[str] = []
@@ -125,7 +126,8 @@ def _as_text(tag: int, raw: bytes) -> str:
 def _decimals(gps: "tuple[int, int, bytes] | tags.Tree", order: str) -> list[str]:
     """Latitudes and longitudes of a GPS directory as texts in decimal degrees, without signs.
 
-    `gps` is the directory as `tags.tree` reads it; `order` is the byte order, "<" or ">".
+    `gps` is the directory by tag: (field type, count, raw value). `order` is the byte order, "<" or
+    ">".
     """
     degrees = []
     for tag in (2, 4, 20, 22):

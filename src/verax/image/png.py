@@ -47,8 +47,11 @@ class PngHeader:
     interlaced: int
 
     def passes(self) -> Iterator[tuple[tuple[int, int, int, int], int, int, int]]:
-        """Yield for each interlacing pass with pixels: (first column, first row, column step, row
-        step), number of columns, number of rows, and number of bytes in the pixel stream."""
+        """Yield each interlacing pass that has pixels; one pass if the PNG is not interlaced.
+
+        A pass is (first column, first row, column step, row step), number of columns, number of
+        rows, and number of bytes in the decompressed pixel stream.
+        """
         for steps in PASSES if self.interlaced else WHOLE:
             left, top, across, down = steps
             columns, rows = -(-(self.width - left) // across), -(-(self.height - top) // down)
@@ -85,8 +88,8 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
 def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     """Decode the intact rows of a truncated PNG; all samples of the other rows are 0.
 
-    Also returns the index of the first missing row. Raises ImageReadError for an interlaced PNG,
-    because in it every row misses pixels.
+    Also returns the index of the first missing row, or the height if no row is missing. Raises
+    ImageReadError for an interlaced PNG, because in it every row misses pixels.
     """
     parts: dict[bytes, list[bytes]] = {}
     for kind, body in _chunks(data, cut=True):
@@ -109,9 +112,9 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
 
 
 def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:
-    """Decompress the pixel stream as far as it is intact, to at most `most` bytes.
+    """Decompress the pixel stream of a PNG as far as it is intact, to at most `most` bytes.
 
-    `parts` are the bodies of the chunks by type.
+    `parts`: the bodies of the chunks by type.
     """
     inflate, stream = zlib.decompressobj(), b""
     for body in parts.get(b"IDAT", []):
@@ -123,7 +126,10 @@ def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:
 
 
 def _chunks(data: bytes, *, cut: bool = False) -> Iterator[tuple[bytes, bytes]]:
-    """Type and body of each chunk; `cut` accepts a file that ends within a chunk or before IEND."""
+    """Type and body of each chunk of the PNG file `data`.
+
+    `cut`: accept a file that ends within a chunk or before the last chunk (IEND).
+    """
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -176,7 +182,10 @@ def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]
 
 
 def _stream(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
-    """The decompressed pixel stream. Raises ImageReadError if it is shorter than expected."""
+    """The decompressed pixel stream of a PNG. Raises ImageReadError if it is too short.
+
+    `parts`: the bodies of the chunks by type.
+    """
     length = sum(size for *_, size in header.passes())
     stream = zlib.decompressobj().decompress(b"".join(parts.get(b"IDAT", [])), length)
     if len(stream) < length:
@@ -188,7 +197,10 @@ def _stream(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
 
 
 def _around(header: PngHeader, parts: dict[bytes, list[bytes]]) -> list[tuple[bytes, bytes]]:
-    """The palette and transparency chunks (type, body), repaired so that libpng does not warn."""
+    """The palette and transparency chunks (type, body), repaired so that libpng does not warn.
+
+    `parts`: the bodies of all chunks of the PNG by type.
+    """
     chunks = []
     if header.kind == PALETTE:
         chunks.append((b"PLTE", _palette(header, parts)))
@@ -198,7 +210,10 @@ def _around(header: PngHeader, parts: dict[bytes, list[bytes]]) -> list[tuple[by
 
 
 def _palette(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
-    """The palette as RGB bytes, with black for indices that it lacks but the bit depth allows."""
+    """The palette as RGB bytes, with black for indices that it lacks but the bit depth allows.
+
+    `parts`: the bodies of the chunks by type. Raises ImageReadError if the palette is damaged.
+    """
     palette = first(parts, b"PLTE") or b""
     if not palette or len(palette) % 3:
         raise ImageReadError(

@@ -47,7 +47,7 @@ class Segments:
     """The layout of the first picture in a JPEG file.
 
     Attributes:
-        segments: (marker, body) of each segment.
+        segments: of each segment, the marker's second byte (such as 0xE1 for APP1) and the body.
         scan_end: offset in the file just behind the data of the last scan.
         end: offset in the file just behind the picture.
         ended: whether the picture ends with an end marker (EOI).
@@ -59,7 +59,7 @@ class Segments:
     ended: bool
 
     def of(self, marker: int, mark: bytes = b"") -> list[bytes]:
-        """The bodies of segments with this marker that begin with `mark`, without the mark."""
+        """Bodies of segments with this marker that begin with the bytes `mark`, without `mark`."""
         return [b[len(mark) :] for m, b in self.segments if m == marker and b.startswith(mark)]
 
 
@@ -84,7 +84,8 @@ def layout_of(data: bytes) -> Segments:
 def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
     """The XMP packet of a JPEG file, merged with its extension; None if there is no packet.
 
-    Also returns what is lost, in words: nothing, or extended XMP that is unused or damaged.
+    Also returns what is lost, in words: an empty list, or one item that says that extended XMP is
+    unused or damaged.
     """
     packet = next(iter(layout.of(APP1, XMP_MARK)), None)
     pieces: dict[bytes, dict[int, bytes]] = {}
@@ -114,7 +115,10 @@ def unknown_blocks(layout: Segments) -> list[str]:
 
 
 def behind(data: bytes, layout: Segments) -> list[str]:
-    """What a JPEG file holds besides its first picture, in words such as "a video"."""
+    """What a JPEG file holds besides its first picture, in words such as "a video".
+
+    `layout` is that of the first picture.
+    """
     rest = data[layout.end :].strip(b"\0\r\n")
     iso_map = bool(layout.of(0xE2, b"urn:iso:std:iso:ts:21496"))
     parts = []
@@ -130,7 +134,10 @@ def behind(data: bytes, layout: Segments) -> list[str]:
 
 
 def metadata_segments(metadata: Metadata) -> list[tuple[int, bytes]]:
-    """(marker, body) segments of EXIF, XMP, IPTC and comment; those over 64 kB are left out."""
+    """The JPEG segments (marker, body) of EXIF, XMP, IPTC and comment.
+
+    XMP over 64 kB is split into several segments; other segments over 64 kB are left out.
+    """
     segments: list[tuple[int, bytes]] = []
     if metadata.exif:
         segments.append((APP1, EXIF_MARK + metadata.exif))
@@ -174,7 +181,10 @@ def _inflate(body: bytes) -> bytes | None:
 
 
 def metadata_fields(parts: Parts) -> dict[str, Any]:
-    """The metadata in the chunks of a PNG, as keyword arguments for the class `Raw`."""
+    """The metadata in the chunks of a PNG, as keyword arguments for the class `Raw`.
+
+    `parts`: the bodies of the chunks by type.
+    """
     texts, profiles = _texts(parts)
     return {
         "icc": _profile(parts),
@@ -212,7 +222,8 @@ def _texts(
 ) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
     """Split the text chunks of a PNG into texts, and metadata that programs store in text chunks.
 
-    Returns the texts as (type, body), and the metadata by name: b"exif", b"xmp" or b"iptc".
+    `parts`: the bodies of the chunks by type. Returns the texts as (type, body), and the metadata
+    by name: b"exif", b"xmp" or b"iptc".
     """
     texts, profiles = [], {}
     for kind in TEXTS:

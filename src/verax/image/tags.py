@@ -5,8 +5,7 @@ value or the value's offset. Offsets outside the block are never followed.
 Source: TIFF 6.0 (1992), section 2; BigTIFF; EXIF 2.3 (CIPA DC-008).
 
 IPTC IIM is the older form of captions, keywords and credits. Sources: IIM 4.2 (IPTC-NAA, 2014);
-Adobe Photoshop file formats, image resources.
-"""
+Adobe Photoshop file formats, image resources."""
 
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -49,7 +48,7 @@ class TagLayout:
 
 @dataclass(frozen=True, slots=True)
 class TagEntry:
-    """A directory entry: field type, number of values, own offset, the values' offset and size."""
+    """A directory entry: field type, number of values, own offset, the values' offset and bytes."""
 
     kind: int
     count: int
@@ -61,9 +60,7 @@ class TagEntry:
 @dataclass(frozen=True, slots=True)
 class Directory:
     """A directory: entries by tag, offset of the next directory (0: none), own start and end.
-
-    `outside` are tags without an entry, because their value would lie behind the end of the block.
-    """
+    `outside` are tags without an entry, as their value would lie behind the end of the block."""
 
     entries: Mapping[int, TagEntry]
     following: int
@@ -82,29 +79,30 @@ def layout_of(block: Block) -> TagLayout:
     """Read the header of a TIFF file or EXIF block. Raises ValueError if it has none."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None or len(block) < 8:
-        raise ValueError("expected a TIFF header that starts with II or MM, got other data")
+        raise ValueError("expected a TIFF header (II or MM), got other data; get another copy")
     (version,) = struct.unpack_from(f"{order}H", block, 2)
     if version == 42:
         return TagLayout(order, False, struct.unpack_from(f"{order}I", block, 4)[0])
     if version == 43 and len(block) >= 16:
         return TagLayout(order, True, struct.unpack_from(f"{order}Q", block, 8)[0])
-    raise ValueError(f"expected version 42 or 43 in the TIFF header, got {version}")
+    raise ValueError(f"expected TIFF version 42 or 43, got {version}; get another copy")
 
 
 def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
-    """Read the directory of tags at `offset` of a TIFF file or EXIF block.
-
-    Raises ValueError if it lies outside the block or is too large.
-    """
+    """Read the directory of tags at `offset` of a TIFF file or EXIF block with the header `layout`.
+    Raises ValueError if it lies outside the block or is too large."""
     head, body, tail = ("Q", "HHQQ", "Q") if layout.big else ("H", "HHII", "I")
     order, inline = layout.order, 8 if layout.big else 4
     if offset <= 0 or offset + struct.calcsize(order + head) > len(block):
-        raise ValueError(f"expected a tag directory at an offset below {len(block)}, got {offset}")
+        where = f"in {len(block)} bytes of data, got position {offset}; get another copy"
+        raise ValueError(f"expected a position of TIFF or EXIF tags {where}")
     (count,) = struct.unpack_from(order + head, block, offset)
     first, step = offset + struct.calcsize(order + head), struct.calcsize(order + body)
     end = first + count * step
     if count > MOST_ENTRIES or end > len(block):
-        raise ValueError(f"expected tags that fit into {len(block)} bytes, got {count} tags")
+        raise ValueError(
+            f"expected tags that fit into {len(block)} bytes, got {count} tags; get another copy"
+        )
     entries, outside = {}, list[int]()
     for position in range(first, end, step):
         tag, kind, number, start = struct.unpack_from(order + body, block, position)
@@ -116,14 +114,16 @@ def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
         else:
             outside.append(tag)
     if sum(entry.size for entry in entries.values()) > len(block):
-        raise ValueError(f"expected values of at most {len(block)} bytes, the tags state more")
+        most = f"at most {len(block)} bytes, the size of the data"
+        raise ValueError(f"expected tags with values of {most}, got more; get another copy")
     has_next = end + inline <= len(block)
     following = struct.unpack_from(order + tail, block, end)[0] if has_next else 0
     return Directory(entries, following, offset, end + inline if has_next else end, tuple(outside))
 
 
 def numbers(block: Block, entry: TagEntry | None, layout: TagLayout) -> tuple[int, ...]:
-    """The unsigned integers of an entry (two for a rational); () if None or of another type."""
+    """The unsigned integers of an entry, for a rational its numerator and denominator; () if the
+    entry is None or of another type."""
     if entry is None or entry.kind not in CODE or entry.count > MOST_VALUES:
         return ()
     code = CODE[entry.kind]
@@ -149,8 +149,7 @@ def tree(
 
     Returns by tag (field type, count, raw value); for a tag that points at a directory, its tags in
     the same form. `only`: the tags to be read of the outer directory; if empty, all. `depth`: how
-    many directories enclose this one, at most two. Field types of BigTIFF are left out.
-    """
+    many directories enclose this one, at most two. Field types of BigTIFF are left out."""
     tags: dict[int, tuple[int, int, bytes] | Tree] = {}
     for tag, entry in directory(block, offset, layout).entries.items():
         if only and tag not in only:
@@ -166,7 +165,8 @@ def tree(
 
 
 def serialise(tags: Tree, *, order: str, base: int) -> bytes:
-    """The bytes of a TIFF directory, its values and nested directories, to be stored at `base`."""
+    """The bytes of a TIFF directory with its values and nested directories, to be stored at the
+    offset `base` of a file. `tags`: by tag (field type, count, raw value); `order`: "<" or ">"."""
     end = base + 2 + 12 * len(tags) + 4
     entries, values = b"", b""
     for tag, value in sorted(tags.items()):
@@ -187,7 +187,7 @@ def serialise(tags: Tree, *, order: str, base: int) -> bytes:
 
 
 def block_of(tags: Tree, *, order: str) -> bytes:
-    """The bytes of an EXIF block (TIFF header, then one directory) with these tags."""
+    """The bytes of an EXIF block (TIFF header, one directory); arguments as in `serialise`."""
     mark = b"II" if order == "<" else b"MM"
     return mark + struct.pack(f"{order}HI", 42, 8) + serialise(tags, order=order, base=8)
 
@@ -204,7 +204,8 @@ def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, f
 
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
-    """The IPTC IIM in a Photoshop block (or None), and whether it holds more, which is lost."""
+    """The IPTC IIM in a Photoshop block (None: it has none), and whether it holds more, which is
+    lost."""
     iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:
@@ -233,7 +234,8 @@ def photoshop(iim: bytes) -> bytes:
 
 
 def records(iim: bytes) -> list[Record]:
-    """Parse IPTC IIM into its data sets, in order. Raises ValueError if the block is damaged."""
+    """Parse IPTC IIM into its data sets (record number, data set number, value), in order. Raises
+    ValueError if the block is damaged."""
     sets, position = [], 0
     while position < len(iim) and iim[position : position + 1] == b"\x1c":
         if position + 5 > len(iim):
@@ -260,7 +262,7 @@ def records(iim: bytes) -> list[Record]:
 
 
 def iim_of(sets: list[Record]) -> bytes:
-    """The bytes of an IPTC IIM block with these data sets."""
+    """The bytes of IPTC IIM with these data sets (record number, data set number, value)."""
     block = b""
     for record, number, body in sets:
         long = len(body) >= 0x8000
@@ -287,9 +289,7 @@ def upright(iim: bytes, turn: int) -> bytes | None:
 
 def without_places(iim: bytes, is_a_place: Callable[[str], bool]) -> tuple[bytes | None, list[str]]:
     """IPTC IIM without places (None if nothing is left), and the texts of the removed data sets.
-
-    `is_a_place` says whether a text names a place; some data sets always do.
-    """
+    `is_a_place` says whether a text names a place; some data sets always do."""
     sets, removals = list[Record](), list[str]()
     for record, number, body in records(iim):
         text = body.decode("utf-8", "replace")

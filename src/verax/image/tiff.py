@@ -1,8 +1,7 @@
 """TIFF: tags are read and written here, pixels are coded by libtiff through imagecodecs.
 
 Size, number of pages, sample layout and the length of the file are checked before libtiff decodes
-the file.
-"""
+the file."""
 
 import struct
 from collections.abc import Mapping
@@ -42,7 +41,7 @@ MOST_PAGES, MOST_SAMPLES, LARGEST_TILE = 1000, 8, 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a TIFF file: its directory, with access to the values by tag."""
+    """A page of the TIFF file `data`: the file's header and the page's directory of tags."""
 
     data: bytes
     layout: TagLayout
@@ -87,10 +86,10 @@ def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def main_page(data: bytes) -> tuple[int, Page]:
-    """The only full-size page, that is, no thumbnail, pyramid level or mask: its index, and tags.
+    """The full-size page (no thumbnail, pyramid level or mask) of the TIFF file `data`.
 
-    Raises ImageReadError if there is none or more than one.
-    """
+    Returns its index, from 0 for the first page of any kind, and the page. Raises ImageReadError if
+    there is no such page, or more than one."""
     layout = tags.layout_of(data)
     full: list[tuple[int, Page]] = []
     offset, offsets = layout.first, set[int]()
@@ -132,7 +131,7 @@ def _check_samples(page: Page) -> int:
 def _check_space(page: Page, bits: int) -> None:
     """Raise ImageReadError if the file is too short for the picture that its tags describe.
 
-    libtiff would allocate memory for the whole picture before it notices.
+    `bits`: per sample. libtiff would allocate memory for the whole picture before it notices.
     """
     outside = [*page.directory.outside, *_outside_below(page)]
     if outside:
@@ -186,11 +185,9 @@ def _decode(page: Page, index: int) -> NDArray[Any]:
 
 
 def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Select the colour channels and one alpha channel, if any.
+    """Select the colour channels and one alpha channel, if any, of decoded samples (H, W, C).
 
-    Returns (H, W, C) samples, and the kind of alpha: 0 for none, 1 for premultiplied, 2 for
-    straight.
-    """
+    Returns samples (H, W, c), and the kind of alpha: 0 none, 1 premultiplied, 2 straight."""
     if page.number(PHOTOMETRIC) == PALETTE:
         return _look_up(page, samples[..., 0]), 0
     count = CHANNELS[MODELS[page.number(PHOTOMETRIC)]]
@@ -208,10 +205,8 @@ def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
 
 def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
-    """Replace palette indices (H, W) by their RGB levels 0..255 (H, W, 3).
-
-    Palettes hold 16-bit levels, but some writers store 8-bit levels in them.
-    """
+    """Replace palette indices (H, W) by their RGB levels 0..255 (H, W, 3). Palettes hold 16-bit
+    levels, but some writers store 8-bit levels in them."""
     table = np.array(page.numbers(COLORMAP), np.uint16)
     if table.size % 3 or table.size // 3 <= int(indices.max()):
         raise ImageReadError(
@@ -224,7 +219,7 @@ def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
 
 
 def _iim(page: Page) -> bytes | None:
-    """The IPTC IIM of a page, from its own tag or else from the Photoshop block; None: none."""
+    """The IPTC IIM of a page, from its own tag or else its Photoshop block; None if it has none."""
     own = page.raw(IPTC) or b""
     return own if own.strip(b"\0") else tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
 
@@ -277,8 +272,8 @@ def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes
 def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
     """The header of an EXIF block, and the tags in it that describe the picture.
 
-    The values of the tags are in the byte order that the header states. Without a usable block, the
-    byte order is little endian and there are no tags.
+    The tags are (field type, count, raw value), in the byte order that the header states. Without a
+    usable block, the byte order is little endian and there are no tags.
     """
     try:
         layout = tags.layout_of(exif or b"")
@@ -288,7 +283,8 @@ def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
 
 
 def _with_tags(plain: bytes, described: Mapping[int, Any]) -> bytes:
-    """The TIFF file `plain` and behind it a new directory of its old tags and those `described`."""
+    """The TIFF file `plain`, and behind it a new directory of its old tags and those in
+    `described`: by tag (field type, count, raw value)."""
     layout = tags.layout_of(plain)
     merged = {**tags.tree(plain, layout.first, layout), **described}
     base = len(plain) + len(plain) % 2

@@ -38,10 +38,11 @@ TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 
 
 def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
-    """Turn an EXIF subject area by the EXIF orientation `turn`; returns the turned area.
+    """Turn an EXIF subject area by the EXIF orientation `turn`, 1..8; returns the turned area.
 
-    The numbers are px: the centre's x and y, then nothing (a point), a diameter (a circle), or
-    width and height (a rectangle). `size` is (width, height) of the picture before turning.
+    `numbers` and the result are px: the centre's x and y, then nothing (a point), a diameter (a
+    circle), or width and height (a rectangle). `size` is (width, height) of the picture before
+    turning.
     """
     if len(numbers) < 2:
         return numbers
@@ -92,7 +93,8 @@ def _turn_struct(element: Element, turn: int, size: Size) -> None:
 def _turn_area(fields: Fields, turn: int, size: Size) -> None:
     """Turn the area of an MWG region in place; it is in px or in fractions of the sides.
 
-    `size` is (width, height) of the picture in px before turning.
+    `fields`: its x, y, w, h and unit by name. `turn`: EXIF orientation, 1..8. `size`:
+    (width, height) of the picture in px before turning.
     """
     unit = _get(fields["unit"]) if "unit" in fields else "normalized"
     whole = size if unit.startswith("pixel") else (1.0, 1.0)
@@ -108,8 +110,12 @@ def _turn_area(fields: Fields, turn: int, size: Size) -> None:
 def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
     """Turn an IPTC region boundary in place: a rectangle, a circle, or one vertex of a polygon.
 
-    `size` is (width, height) of the picture in px before turning. `whole` is the same if the
-    boundary is in px, and (1, 1) if it is in fractions of the sides.
+    Args:
+        fields: its properties, such as rbX and rbY, by name.
+        turn: EXIF orientation, 1..8.
+        size: (width, height) of the picture in px before turning.
+        whole: the same as `size` if the boundary is in px; (1, 1) if it is in fractions of the
+            sides.
     """
     names = ("rbX", "rbY", "rbW", "rbH")
     values = _numbers(" ".join(_get(fields[name]) for name in names if name in fields))
@@ -149,8 +155,8 @@ def _turn_subject(element: Element, turn: int, size: Size) -> None:
 def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]:
     """Turn a rectangle [left, top, width, height]; returns it in the same form.
 
-    `turn` is an EXIF orientation. `whole` is (width, height) of the picture before turning if the
-    rectangle is in px, and (1, 1) if it is in fractions of the sides.
+    `turn` is an EXIF orientation, 1..8. `whole` is (width, height) of the picture before turning if
+    the rectangle is in px, and (1, 1) if it is in fractions of the sides.
     """
     x, y, w, h = rectangle
     cx, cy = MOVES[turn](x + w / 2, y + h / 2, *whole)
@@ -188,7 +194,7 @@ def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
 
 
 def _nested_fields(element: Element) -> Fields:
-    """The fields, by local name, that are written in an rdf:Description inside the element."""
+    """The fields, by local name, that are written in an rdf:Description inside an XML element."""
     fields: Fields = {}
     if element.namespaceURI != RDF:
         for child in element.childNodes:
@@ -198,7 +204,7 @@ def _nested_fields(element: Element) -> Fields:
 
 
 def _own_fields(element: Element) -> Fields:
-    """The attributes and child elements of an element, by local name."""
+    """The attributes and child elements of an XML element, by local name, without those of RDF."""
     fields: Fields = {
         a.localName or a.name: a
         for a in element.attributes.values()
@@ -215,7 +221,7 @@ def _get(node: Attr | Element) -> str:
 
 
 def _set(node: Attr | Element, value: str) -> bool:
-    """Set the value of a node; returns False if the node had this value already."""
+    """Set the text of an attribute or element; returns False if it had this text already."""
     if _get(node) == value:
         return False
     if isinstance(node, Element):

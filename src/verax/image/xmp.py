@@ -53,7 +53,7 @@ def parse(packet: bytes) -> Document | None:
 
 
 def packet_of(document: Document) -> bytes:
-    """The XMP packet, in UTF-8, of a document."""
+    """The XMP packet, in UTF-8, of a parsed document."""
     return document.toxml().removeprefix(_HEAD).encode()
 
 
@@ -62,7 +62,7 @@ def elements(document: Document) -> Iterator[Element]:
 
 
 def descriptions(document: Document) -> list[Element]:
-    """The rdf:Description elements that hold the top-level properties."""
+    """The rdf:Description elements of an XMP document that hold its top-level properties."""
     return [
         child
         for root in document.getElementsByTagNameNS(RDF, "RDF")
@@ -83,9 +83,9 @@ def text_of(element: Element) -> str:
 
 
 def remove(document: Document, selects: Selector) -> list[str]:
-    """Remove elements and attributes; returns their texts.
+    """Remove elements and attributes from a document in place; returns their texts.
 
-    `selects` says whether to remove one, by its namespace, local name and text.
+    `selects` says whether to remove one; it is called with its namespace, local name and text.
     """
     removed = []
     for element in list(elements(document)):
@@ -117,12 +117,15 @@ def attribute_values(element: Element) -> list[str]:
 
 
 def announces(space: str, name: str, _: str) -> bool:
-    """Whether a property, by namespace and name, is about a gain map, depth map, video or sound."""
+    """Whether a property is about a gain map, depth map, video or sound.
+
+    `space` is the property's namespace, `name` its local name; its text does not matter.
+    """
     return bool(ANNOUNCING.search(name)) or space.startswith(ANNOUNCING_SPACES)
 
 
 def shows_the_old_picture(_: str, name: str, __: str) -> bool:
-    """Whether a property with this local name holds a thumbnail."""
+    """Whether a property with the local name `name` holds a thumbnail; only the name matters."""
     return bool(THUMBNAILS.match(name))
 
 
@@ -191,8 +194,9 @@ def _ancestors(element: Element) -> Iterator[Element]:
 def split(packet: bytes, most: int) -> tuple[bytes, bytes, str] | None:
     """Split an XMP packet into a main packet of at most `most` bytes and an extension.
 
-    Returns main packet, extension, and the extension's name (its MD5 hash). The largest properties
-    go into the extension. None if the packet cannot be parsed or made small enough.
+    Returns (main packet, extension, the extension's name: its MD5 hash in capital hexadecimal
+    digits). The largest properties go into the extension. None if the packet cannot be parsed or
+    made small enough.
     """
     document, rest = parse(packet), parse(_EMPTY.encode())
     if document is None or rest is None or not descriptions(document):
@@ -231,7 +235,8 @@ def _properties(document: Document) -> Iterator[tuple[int, Element, minidom.Attr
 
 
 def _shell(document: Document, owner: Element) -> Element:
-    """An empty rdf:Description with the namespace declarations and rdf:about of `owner`."""
+    """An empty rdf:Description, to be put in `document`, with the namespace declarations and the
+    rdf:about of the element `owner` of another document."""
     shell = document.createElementNS(RDF, "rdf:Description")
     for element in (*_ancestors(owner), owner):
         for attribute in element.attributes.values():

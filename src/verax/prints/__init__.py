@@ -23,10 +23,11 @@ LEAST = 16  # least side of the straightened print, px
 
 
 def flatten(shot: Image, corners: Corners) -> Image:
-    """Cut out the print between its corners (px of the shot) and remove the perspective.
+    """Cut the print out of a shot (H, W, 3) and remove the perspective.
 
-    The result has about the resolution of the shot. Raises InputError if a side of the result
-    would be less than 16 px.
+    `corners`: (4, 2) x, y of the print's corners in px of the shot, clockwise from top left.
+    Returns the print (h, w, 3) at about the resolution that it has in the shot. Raises InputError
+    if a side of the result would be less than 16 px.
     """
     size = (shot.shape[1], shot.shape[0])
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
@@ -36,7 +37,8 @@ def flatten(shot: Image, corners: Corners) -> Image:
     if min(target) < LEAST:
         raise InputError(
             f"straighten: expected a print of at least {LEAST} px on each side, got "
-            f"{target[0]}x{target[1]} px; give its corners in pixels: --corners x,y x,y x,y x,y"
+            f"{target[0]}x{target[1]} px; give the print's corners in px of the shot: "
+            "--corners x,y x,y x,y x,y"
         )
     edges = np.array([[0, 0], [target[0], 0], target, [0, target[1]]], np.float32) - 0.5
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), edges)
@@ -47,11 +49,15 @@ def flatten(shot: Image, corners: Corners) -> Image:
 
 
 def shape_of(corners: Corners, size: tuple[int, int]) -> float:
-    """The real aspect ratio (width over height) of a print, from its corners in the shot.
+    """The real aspect ratio (width over height) of a print, from its corners in a shot.
 
     It is computed from the perspective, assuming that the optical axis is at the centre of the shot
     (Zhang and He, "Whiteboard scanning", 2007). If there is too little perspective for that, it is
-    the ratio of the mean lengths of opposite sides. `size` is (width, height) of the shot.
+    the ratio of the mean lengths of opposite sides.
+
+    Args:
+        corners: (4, 2) x, y in px of the shot, clockwise from top left.
+        size: (width, height) of the shot.
     """
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
     plain = float((top + bottom) / (left + right))
@@ -74,10 +80,11 @@ def shape_of(corners: Corners, size: tuple[int, int]) -> float:
 
 
 def inside_border(flat: Image) -> Box:
-    """Find the picture inside a print's plain paper border: (left, top, right, bottom) in px.
+    """Find the picture inside the plain paper border of a straightened print (H, W, 3).
 
-    Right and bottom are exclusive. A border is paper of about one colour along at least three
-    sides, with a clear edge towards the picture. Without a border the whole print is returned.
+    Returns (left, top, right, bottom) in px; right and bottom are exclusive. A border is paper of
+    about one colour along at least three sides, with a clear edge towards the picture. Without a
+    border the box of the whole print is returned.
     """
     height, width = flat.shape[:2]
     sides = [np.rot90(flat, turns) for turns in range(4)]  # at the top: upper, right, lower, left
@@ -91,14 +98,20 @@ def inside_border(flat: Image) -> Box:
 
 
 def paper_along(flat: Image) -> Plane:
-    """The colour of the paper along the upper edge of a print: one per column (W, 3), smoothed."""
+    """The RGB colour of the paper at the upper edge of a straightened print (H, W, 3).
+
+    Returns (W, 3): for each column the median of a few rows near the edge, smoothed along the edge.
+    """
     skip = max(2, round(SKIPPED * flat.shape[0]))
     edge = np.median(flat[skip : 3 * skip], axis=0)[None]
     return np.asarray(cv2.blur(edge, (max(3, flat.shape[1] // 12), 1))[0], np.float32)
 
 
 def border_depth(flat: Image) -> int:
-    """The number of rows of paper border at the upper edge of a print; 0 if there is no border."""
+    """The number of rows of paper border at the upper edge of a straightened print (H, W, 3).
+
+    0 if there is no border, or if it does not end within 16 % of the height.
+    """
     height, width = flat.shape[:2]
     middle = slice(width // 8, width - width // 8)
     stray = np.abs(flat[:, middle] - paper_along(flat)[middle]).max(2)
@@ -116,8 +129,9 @@ def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = Fa
     """Straighten a photograph (shot) of a print; returns the print alone, without perspective.
 
     Args:
-        corners: (4, 2) corners of the print in px of the shot, in any order; None: detect them.
-        border: keep the print's plain paper border.
+        corners: (4, 2) x, y of the print's corners in px of the shot, in any order; None: detect
+            them.
+        border: True: keep the print's plain paper border; False: crop it.
 
     Raises InputError if the corners are not those of a print, or cannot be detected.
     """
@@ -134,11 +148,12 @@ def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = Fa
 
 
 def corners_of(text: str) -> Corners:
-    """Parse four points (4, 2) from 'x,y x,y x,y x,y'. Raises InputError for any other text."""
+    """Parse the text 'x,y x,y x,y x,y' to four points, (4, 2) x, y. Raises InputError for any other
+    text."""
     try:
         points = [[float(value) for value in point.split(",")] for point in text.split()]
         return np.array(points, np.float64).reshape(4, 2)
     except ValueError as exc:
         raise InputError(
-            f"--corners: expected 'x,y x,y x,y x,y' in pixels, got {text!r}; give four points"
+            f"--corners: expected 'x,y x,y x,y x,y' in pixels, got {text!r}; give four corners"
         ) from exc

@@ -3,8 +3,7 @@
 A local linear map from the prior's luma to the prior's chroma (guided filter: He, Sun and Tang,
 TPAMI 35(6), 2013) is applied to the photo's luma, so that colours change at the photo's edges.
 Where the prior shows something else than the photo, its colour is not used; colour spreads into
-such places from their surroundings.
-"""
+such places from their surroundings."""
 
 from typing import Literal
 
@@ -44,10 +43,8 @@ BEYOND = 2.5  # standard deviations of luma beyond which a local map is not extr
 
 
 def toning(photo: Image) -> Toning:
-    """Whether a photo is "grey", "toned" (in one tint, such as sepia) or in "colour".
-
-    A dark photo is brightened first, so that faint colours are recognised.
-    """
+    """Whether a photo (H, W, 3) is "grey", "toned" (in one tint, such as sepia) or in "colour". A
+    dark photo is brightened first, so that faint colours are recognised."""
     small = reduced(photo, SIDE)[::2, ::2]  # a sample suffices for shares
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
     y, chroma = split(small)
@@ -59,19 +56,19 @@ def toning(photo: Image) -> Toning:
 
 
 def is_coloured(prior: Image) -> bool:
-    """Whether a prior is in colour, that is, neither grey nor in one tint such as sepia."""
+    """Whether a prior (H, W, 3) is in colour, that is, neither grey nor in one tint."""
     y, chroma = split(reduced(prior, SIDE))
     stray = largest(np.abs(chroma - tone_of(y, chroma, y)))
     return float(np.quantile(stray, 0.8)) > COLOURED
 
 
 def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, Plane] | None:
-    """Colour the restoration of a grey or toned photo with the chroma of its registered prior.
+    """Colour the restoration of a grey or toned photo with the chroma of its prior.
 
-    Returns the coloured restoration (H, W, 3), with the luma of `restored`, and the share (H, W) of
-    each pixel's chroma that comes from the prior; None if the photo is in colour or the prior is
-    not. Where the prior shows something else than the photo, the photo's own tint is kept.
-    """
+    `photo` and `restored` (its restoration) are (H, W, 3); `warped` is the prior on their grid.
+    Returns the coloured restoration (H, W, 3), with the luma of `restored`, and the share (H, W), 0
+    to 1, of each pixel's chroma that comes from the prior; None if the photo is in colour or the
+    prior is not. Where the prior shows another scene than the photo, the photo's tint is kept."""
     if toning(photo) == "colour" or not is_coloured(warped.pixels):
         return None
     y, own = split(photo)
@@ -81,8 +78,8 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
 
 
 def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.float16]:
-    """The trust map (H, W, 4) after colouring: the fraction `share` (H, W) of channel 0, "from the
-    photo", is moved to channel 2, "light of the prior"."""
+    """The trust map `trust` (H, W, 4) changed for chroma of the prior: in each pixel, the fraction
+    `share` (H, W) of channel 0, "from the photo", moves to channel 2, "light of the prior"."""
     shares = trust.astype(np.float32)
     more = shares[..., 0] * share
     shares[..., 0] -= more
@@ -93,9 +90,9 @@ def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.floa
 def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
     """Give the restoration of a print in one tint (such as sepia) the tint or grey of its prior.
 
-    Returns None if the photo is not in one tint or the prior is in colour. All pixels get the
-    prior's tint, including border and stains. The luma of `restored` is kept.
-    """
+    Returns a picture (H, W, 3) with the luma of `restored`; None if `photo` is not in one tint or
+    `prior` (of any size) is in colour. All pixels get the prior's tint, including border and
+    stains."""
     if toning(photo) != "toned" or toning(prior) == "colour":
         return None
     levels, (y, chroma) = luma(restored), split(reduced(prior, SIDE))
@@ -109,8 +106,8 @@ def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
 
 
 def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.float32]:
-    """The chroma (H, W, 3) of a print's tint at the lumas `levels` (H, W), interpolated from the
-    medians of the print's `chroma` (h, w, 3) in 24 bins of the print's luma `y` (h, w)."""
+    """The chroma (H, W, 3) that a print's tint has at the lumas `levels` (H, W). The tint is the
+    median of the print's `chroma` (h, w, 3) in each of 24 bins of the print's luma `y` (h, w)."""
     level = np.clip((y * BINS).astype(np.int16), 0, BINS - 1)
     counts = np.bincount(level.ravel(), minlength=BINS)
     known = np.flatnonzero(counts >= 20)
@@ -128,13 +125,13 @@ def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.
 def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
     """Give a photo the chroma of its prior; the photo's luma is kept.
 
-    Returns the coloured picture (H, W, 3), and the share (H, W) of each pixel's chroma that comes
-    from the prior; the rest of the chroma is the photo's own.
+    Returns the coloured picture (H, W, 3), and the share (H, W), 0 to 1, of each pixel's chroma
+    that comes from the prior; the other chroma is the photo's own.
 
     Args:
-        photo: (H, W, 3) the restored photo.
+        photo: (H, W, 3) the restored photo, grey or in one tint.
         prior: (H, W, 3) on the photo's grid.
-        valid: (H, W) share of each pixel that the prior covers.
+        valid: (H, W) share of each pixel that the prior covers, 0 to 1.
     """
     y, own = split(photo)
     p, chroma = split(prior)
@@ -156,9 +153,9 @@ def from_prior(
 ) -> NDArray[np.float32]:
     """Chroma (H, W, 3) for the photo's luma `y`, by local linear maps from luma to chroma.
 
-    The maps are fitted to the prior's luma `p` and `chroma`, in windows with a `radius` in px.
-    Pixels of zero `weight` (H, W) get the chroma of weighted pixels around them.
-    """
+    The maps are fitted to the prior's luma `p` (first given the histogram of `y`) and its `chroma`,
+    in windows of 2 * `radius` + 1 px, or in wider windows where `weight` is low. `weight` (H, W) in
+    [0, 1] says how much each pixel counts in the fit."""
     matched = matched_luma(p, y, weight)
     guided, known = carry(y, matched, chroma, weight, radius)
     wider, _ = carry(y, matched, chroma, weight, max(2, round(CARRIED * max(y.shape))))
@@ -168,13 +165,12 @@ def from_prior(
 def spread(
     y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Spread chroma from pixels with `weight` to the others, but not across edges of the luma `y`.
+    """Spread chroma from pixels of high `weight` to others, but not across edges of the luma `y`.
 
-    `chroma` is already multiplied by `weight`; `own` is the photo's chroma. Neighbours of similar
-    luma get similar chroma (Levin, Lischinski and Weiss, "Colorization using optimization", 2004).
-    Where little chroma arrives, which may have leaked across an outline, the photo's own is used.
-    Returns the chroma (H, W, 3), and the share (H, W) of it that is not the photo's own.
-    """
+    `chroma` (H, W, 3) is already multiplied by `weight` (H, W), 0 to 1; `own` (H, W, 3) is the
+    photo's own chroma. It is used where little chroma arrives, which may have leaked across an
+    outline. Returns the chroma (H, W, 3), and the share (H, W), 0 to 1, of it that is not the
+    photo's own. Source: Levin, Lischinski and Weiss, "Colorization using optimization", 2004."""
     scale = min(1.0, SPREAD / max(y.shape))
     size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))
     grey, belief, known, plain = (
@@ -196,7 +192,8 @@ def spread(
 
 
 def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
-    """Graph Laplacian (N, N) of the N pixels; neighbours of similar luma have large weights."""
+    """Graph Laplacian (N, N) of the N = H * W pixels of the luma `grey` (H, W), row by row. Each
+    pixel is joined to its four neighbours; the weight is large if their lumas are similar."""
     place = np.arange(grey.size).reshape(grey.shape)
     parts = []
     for one, two in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
@@ -210,7 +207,8 @@ def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
 
 
 def without_rim(weight: Plane, radius: int) -> Plane:
-    """Close small gaps in the weights (H, W), then erode them by `radius` px and blur the rim."""
+    """Close small gaps in weights (H, W) from 0 to 1, erode them by `radius` px, and blur the
+    rim."""
     disc, wide = (
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size,) * 2)
         for size in (radius + 1, 2 * radius + 1)
@@ -220,12 +218,12 @@ def without_rim(weight: Plane, radius: int) -> Plane:
 
 
 def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
-    """How well the prior (luma `p`) shows the structure of the photo (luma `y`), from 0 to 1.
+    """How well the prior (luma `p`, (H, W)) shows the structure of the photo (luma `y`, (H, W)).
 
-    Returns two planes (H, W): for windows of `radius` px, and for windows five times as wide. In
-    flat places the least value of three window sizes counts, so that they get a small value even
-    beside an outline that both pictures show.
-    """
+    Returns two planes (H, W) from 0 to 1: the agreement in windows of 2 * `radius` + 1 px; and
+    whether its mean in windows five times as wide is high (0 below 0.35, 1 above 0.6). In flat
+    places the agreement is the least of three window sizes, so that it is low even beside an
+    outline that both pictures show."""
     alike, _ = likeness(y, p, radius)
     near, inside = likeness(y, p, max(2, radius // 2))
     far, _ = likeness(y, p, 4 * radius)
@@ -237,9 +235,9 @@ def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
 
 
 def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Plane, Plane]:
-    """How well two lumas correlate in windows of `radius` px: (H, W), 0 below a correlation of
-    0.25, 1 above 0.6, linear in between. For windows that are flat in both lumas the correlation is
-    taken to be `plain`. Also returns the variance (H, W) of `y` in the windows."""
+    """How well the lumas `y` and `p` (H, W) correlate in windows of 2 * `radius` + 1 px: (H, W), 0
+    below a correlation of 0.25, 1 above 0.6, linear in between. `plain`: the correlation that
+    windows flat in both lumas count as having. Also returns the variance (H, W) of `y` there."""
     side = (2 * radius + 1, 2 * radius + 1)
     my, mp = cv2.blur(y, side), cv2.blur(p, side)
     vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))
@@ -250,7 +248,8 @@ def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Pla
 
 
 def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
-    """The prior's luma `p` with the histogram of the photo's luma `y` (both where weight > 0.5)."""
+    """The prior's luma `p`, mapped so that its histogram is that of the photo's luma `y`. Both
+    histograms are of the pixels with `weight` > 0.5; below 100 such pixels, `p` is unchanged."""
     use = weight > 0.5
     if use.sum() < 100:
         return p
@@ -264,9 +263,8 @@ def carry(
 ) -> tuple[NDArray[np.float32], Plane]:
     """Fit local linear maps from the prior's luma `p` to its `chroma`, and apply them to luma `y`.
 
-    Returns the chroma (H, W, 3), and the certainty (H, W) of the maps in [0, 1]. `weight` (H, W) is
-    that of the prior's pixels in the fit; the windows have a `radius` in px.
-    """
+    Returns the chroma (H, W, 3), and the certainty (H, W) of the maps in [0, 1]. `weight` (H, W) in
+    [0, 1] says how much each pixel counts in the fit. Windows are 2 * `radius` + 1 px wide."""
     side = (2 * radius + 1, 2 * radius + 1)
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -291,7 +289,8 @@ def carry(
 
 
 def within_gamut(y: Plane, chroma: NDArray[np.float32]) -> Image:
-    """A picture of this luma and chroma; colours out of [0, 1] lose chroma, but never luma."""
+    """A picture (H, W, 3) of the luma `y` (H, W) and this `chroma` (H, W, 3): each channel minus
+    the luma. Colours outside [0, 1] lose chroma, but never luma."""
     chroma = chroma - cv2.transform(chroma, LUMA[None])[..., None]
     room = np.where(chroma > 0, 1 - y[..., None], y[..., None])
     most = np.min(room / np.maximum(np.abs(chroma), 1e-6), axis=2)

@@ -2,8 +2,7 @@
 
 Line segments (LSD, Grompone von Gioi et al., IPOL 2012) are merged into straight lines. Any two
 horizontal lines and two vertical ones form an outline; in the best outline, edges run along most of
-each side. The sides of the best outline are then fitted to the edges at full size.
-"""
+each side. The sides of the best outline are then fitted to the edges at full size."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,6 +15,7 @@ from verax.errors import InputError
 from verax.image import Image, to_uint8
 
 Corners = NDArray[np.float64]  # (4, 2) x, y in px: top left, top right, bottom right, bottom left
+Point = NDArray[np.float64]  # x, y in px
 Line = NDArray[np.float64]  # a, b, c with a x + b y + c = 0 and a^2 + b^2 = 1
 
 WORK = 640  # px, long side at which lines are looked for
@@ -54,7 +54,8 @@ class Side:
 
 
 def find_corners(shot: Image) -> Corners:
-    """Find the corners of a print, in px of the shot. Raises InputError if no outline is found."""
+    """Find the corners of a print: (4, 2) x, y in px of the shot (H, W, 3), clockwise from top
+    left. Raises InputError if no outline of a print is found."""
     scale = min(1.0, WORK / max(shot.shape[:2]))
     size = (round(shot.shape[1] * scale), round(shot.shape[0] * scale))
     small = cv2.resize(shot, size, interpolation=cv2.INTER_AREA)
@@ -68,8 +69,9 @@ def find_corners(shot: Image) -> Corners:
 
 
 def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
-    """Check the corners of a print in a shot of `size` (width, height); returns them clockwise from
-    top left. Raises InputError if they lie outside the shot or form no convex outline."""
+    """Check the corners (4, 2), x, y in px, of a print in a shot of `size` (width, height); returns
+    them clockwise from top left. Raises InputError if they lie outside the shot or form no convex
+    outline."""
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
         raise InputError(f"--corners: expected four points x,y, got {corners.tolist()}; give four")
     width, height = size
@@ -88,7 +90,7 @@ def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
 
 
 def in_order(points: Corners) -> Corners:
-    """Sort four points clockwise on screen, starting at the top left."""
+    """Sort four points (4, 2), x, y in px, clockwise on screen, starting at the top left."""
     middle = points - points.mean(0)
     ring = points[np.argsort(np.arctan2(middle[:, 1], middle[:, 0]))]
     first = int(np.argmin(ring.sum(1)))
@@ -109,7 +111,8 @@ def area_of(ring: Corners) -> float:
 
 
 def best_outline(small: Image) -> Corners | None:
-    """The corners of the most likely print in a reduced copy of the shot; None if there is none."""
+    """The corners (4, 2) of the most likely print, in px of `small`, a reduced copy (h, w, 3) of
+    the shot; None if there is no print."""
     gradient = gradients(cv2.GaussianBlur(small, (0, 0), 1.2))
     lines = straight_lines(small)
     level = [line for line in lines if abs(line[1]) >= abs(line[0])][:LINES]
@@ -151,7 +154,8 @@ def best_outline(small: Image) -> Corners | None:
 
 
 def ring_of(corners: Corners, shape: tuple[int, ...]) -> Corners | None:
-    """Corners clockwise from top left; None if too small, large or slanted in a shot of `shape`."""
+    """The corners, (4, 2) in px, clockwise from top left; None if the outline is smaller than 10 %
+    of a shot of `shape` (height, width), larger than 98.5 %, or has very unequal opposite sides."""
     ring = in_order(corners)
     least, most = (share * shape[0] * shape[1] for share in AREA)
     if not is_outline(ring, least=least) or area_of(ring) > most:
@@ -161,16 +165,16 @@ def ring_of(corners: Corners, shape: tuple[int, ...]) -> Corners | None:
     return ring if taper <= np.log(TAPER) else None
 
 
-def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
-    """The point (x, y) where two lines intersect; None if they are parallel."""
+def crossing(first: Line, second: Line) -> Point | None:
+    """The point (x, y) where two lines (a, b, c), a x + b y + c = 0, meet; None if parallel."""
     x, y, w = np.cross(first, second)
     return None if abs(w) < 1e-6 else np.array([x / w, y / w])
 
 
 def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
-    """Score of an outline, high if large and on sharp edges; 0 if edges go on past its corners."""
-    shares = [side.share for side in sides]
-    mean = float(np.mean(shares))
+    """Score of an outline in a shot of `shape` (height, width): high if it is large and its `sides`
+    lie on sharp edges; 0 if edges go on past its corners. `ring`: (4, 2) corners, clockwise."""
+    mean = float(np.mean([side.share for side in sides]))
     through = sum(
         side.before or last.after for side, last in zip(sides, sides[-1:] + sides[:-1], strict=True)
     )
@@ -180,10 +184,9 @@ def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
     return mean + LARGE * float(np.sqrt(area_of(ring) / (shape[0] * shape[1])))
 
 
-def coverage(
-    start: NDArray[np.float64], end: NDArray[np.float64], gradient: NDArray[np.float32]
-) -> Side:
-    """Measure how much of one side lies on an edge; `gradient` (2, H, W, 3) is along x and y."""
+def coverage(start: Point, end: Point, gradient: NDArray[np.float32]) -> Side:
+    """Measure how much of the side from `start` to `end` lies on an edge; `gradient` (2, H, W, 3)
+    is the change of the picture's channels per px, [0] along x and [1] along y."""
     inside = across(start, end, (0.02, 0.98), gradient)
     share = float((inside > EDGE).mean())
     if share < COVERED:
@@ -195,13 +198,11 @@ def coverage(
 
 
 def across(
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
-    part: tuple[float, float],
-    gradient: NDArray[np.float32],
+    start: Point, end: Point, part: tuple[float, float], gradient: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Strength (N,) of the picture's `gradient` (2, H, W, 3) across the side from `start` to `end`,
-    at N points of a part of it: (0, 1) is the whole side, (1, 1.1) a tenth of it beyond `end`."""
+    """Strength (N,) of the picture's `gradient` (2, H, W, 3; along x, along y) across the side from
+    `start` to `end`, at N points of a `part` of it: (0, 1) is the whole side, (1, 1.1) a tenth of
+    it beyond `end`. The strength is the largest of the channels, and of 3 px across."""
     length = float(np.hypot(*(end - start)))
     along = (end - start) / max(length, 1e-6)
     normal = np.array([-along[1], along[0]])
@@ -219,12 +220,13 @@ def across(
 
 
 def gradients(image: Image) -> NDArray[np.float32]:
-    """The change of the picture per px, along x and along y: (2, H, W, 3)."""
+    """The change of a picture (H, W, 3) per px: (2, H, W, 3), [0] along x and [1] along y."""
     return np.stack([cv2.Sobel(image, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0)])
 
 
 def straight_lines(small: Image) -> list[Line]:
-    """The straight lines in a picture, sorted by total length of their segments, longest first."""
+    """The straight lines (a, b, c), a x + b y + c = 0, in a picture (h, w, 3); those with the
+    greatest total length of segments first."""
     detector = cv2.createLineSegmentDetector()
     least = SHORT * max(small.shape[:2])
     pieces: list[tuple[float, NDArray[np.float64]]] = []
@@ -240,7 +242,8 @@ def straight_lines(small: Image) -> list[Line]:
 
 
 def merge(segments: list[tuple[float, NDArray[np.float64]]]) -> list[Line]:
-    """Merge segments (length, [x1, y1, x2, y2]) on one line; returns the lines, longest first."""
+    """Merge segments (length, [x1, y1, x2, y2]), in px, that lie on one line; returns the lines
+    (a, b, c), a x + b y + c = 0, those with the greatest total length of segments first."""
     groups: list[tuple[float, Line]] = []
     for length, segment in sorted(segments, key=lambda item: -item[0]):
         ends = segment.reshape(2, 2)
@@ -259,31 +262,27 @@ def belongs(ends: NDArray[np.float64], line: Line) -> bool:
     return bool(parallel and (np.abs(ends @ line[:2] + line[2]) < SAME_PX / 2).all())
 
 
-def line_through(first: NDArray[np.float64], second: NDArray[np.float64]) -> Line:
+def line_through(first: Point, second: Point) -> Line:
     along = (second - first) / np.hypot(*(second - first))
     return np.array([-along[1], along[0], along[1] * first[0] - along[0] * first[1]])
 
 
 def fit(shot: Image, ring: Corners) -> Corners:
-    """Move all sides of an outline to the strongest edges nearby, unless a corner moves too far."""
+    """Move all sides of the outline `ring`, (4, 2) in px of the shot, to the strongest edges
+    nearby. Returns the new corners in the same order, or `ring` if a corner would move too far."""
     reach = max(3.0, REACH * max(shot.shape[:2]))
-    lines = [
-        fit_side(shot, start, end, reach)
-        for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True)
-    ]
+    lines = [fit_side(shot, *ends, reach) for ends in zip(ring, ring[NEXT], strict=True)]
     moved = [crossing(lines[side - 1], lines[side]) for side in range(4)]
     pairs = zip(moved, ring, strict=True)
-    near = [m is not None and np.hypot(*(m - r)) < 3 * reach for m, r in pairs]
-    if not all(near):
+    if not all(m is not None and np.hypot(*(m - r)) < 3 * reach for m, r in pairs):
         return ring
     height, width = shot.shape[:2]
     return np.asarray(np.clip(np.array(moved), -0.5, np.array([width, height]) - 0.5), np.float64)
 
 
-def fit_side(
-    shot: Image, start: NDArray[np.float64], end: NDArray[np.float64], reach: float
-) -> Line:
-    """The line along the strongest edge within `reach` px of the side from `start` to `end`."""
+def fit_side(shot: Image, start: Point, end: Point, reach: float) -> Line:
+    """The line (a, b, c), a x + b y + c = 0, along the strongest edge within `reach` px of the side
+    from `start` to `end` of an outline in the shot."""
     along = (end - start) / np.hypot(*(end - start))
     normal = np.array([-along[1], along[0]])
     places = start + np.linspace(0.06, 0.94, SAMPLES)[:, None] * (end - start)

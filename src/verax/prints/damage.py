@@ -5,8 +5,7 @@ map of the prior explains, and structure of the prior that no such map of the ph
 generator redrew the scene, both amounts are about equal. If it repaired a print, much structure is
 only in the photo, and hardly any only in the prior; such a pair is called one-sided. In a one-sided
 pair, all structure only in the photo is wear (creases, stains, tape, tears, border), unless single
-damaged pieces (module `pieces`) account for it.
-"""
+damaged pieces (module `pieces`) account for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -55,8 +54,7 @@ AROUND = 0.12  # side of the window for that mean, share of the long side
 FREE, FREELY = 0.025, 4.0  # neighbourhood, share of the long side, in which structure only in the
 # prior weakens the response, and by what factor at most
 EXACT, NEARBY = 0.25, 13  # a worn pixel has this share of the largest difference in a window of px
-BACK, BACK_REACH = 0.35, 6  # largest share of a place that is within these px of structure only in
-# the prior
+BACK, BACK_REACH = 0.35, 6  # largest share of a place within these px of prior-only structure
 REGION = (3.0, 0.06, 0.12)  # difference in a region: multiple of the mean, its lower, upper bound
 RIM = 1  # px by which the mask is dilated
 TINY = 1e-12  # against division by 0
@@ -69,9 +67,7 @@ SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """How clearly each of two pictures has structure that the other lacks; above 1 it is certain.
-
-    `photo` (H, W) is for structure only in the photo, `prior` (H, W) for that only in the prior.
-    """
+    `photo` (H, W) is for structure only in the photo, `prior` (H, W) for that only in the prior."""
 
     photo: Plane
     prior: Plane
@@ -97,14 +93,14 @@ def find_damage(
 ) -> Flaws:
     """Find the damage of a photo (H, W, 3) that its registered prior (H, W, 3) shows repaired.
 
-    Photos with a long side above 1600 px are reduced to that first.
+    Photos with a long side above 1600 px are reduced to that first; the mask has the photo's size.
 
     Args:
-        valid: (H, W) share of each pixel that the prior covers.
+        valid: (H, W) share of each pixel that the prior covers, 0 to 1.
         known: the photo is known to be a damaged print, so a single damaged piece is enough.
         colour: the photo is in colour, so more evidence is required.
-        faces: function that returns (H, W), 1 in faces, where more evidence is required, else 0.
-    """
+        faces: function that returns (H, W), 1 in faces, where more evidence is required, else 0;
+            None: faces are not treated differently."""
     scale = max(photo.shape[:2]) / MOST
     if scale > 1:
         size = (round(photo.shape[1] / scale), round(photo.shape[0] / scale))
@@ -141,9 +137,9 @@ def find_damage(
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
     """Find the wear of a print, such as creases and stains, that its registered prior lacks.
 
-    `valid` (H, W) is the share of each pixel that the prior covers. The function `faces` returns
-    (H, W), 1 in faces, where more evidence is required, else 0.
-    """
+    `photo` and `prior` are (H, W, 3); `valid` (H, W) is the share of each pixel that the prior
+    covers. The function `faces` returns (H, W), 1 in faces, where more evidence is required, else
+    0; None: faces are not treated differently."""
     inside = valid > 0.99
     lit = relight(photo, prior, inside)
     answers = compare(photo, lit, inside)
@@ -169,18 +165,19 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
 
 
 def numbers(answers: Answers) -> tuple[int, int]:
-    """How many places have clear structure only in the photo, and how many only in the prior."""
+    """How many places have clear structure (a response above 8) only in the photo, and how many
+    only in the prior."""
     return number_of(answers.photo, SIGHT), number_of(answers.prior, SIGHT)
 
 
 def is_one_sided(in_photo: int, in_prior: int, least: int, times: float) -> bool:
-    """Whether `in_photo` (places with structure only in the photo) is at least `least`, and more
-    than `times` (`in_prior` + 1), where `in_prior` counts those only in the prior."""
+    """Whether `in_photo` (number of places with structure only in the photo) is at least `least`,
+    and also more than `times` (`in_prior` + 1), where `in_prior` counts those only in the prior."""
     return in_photo >= least and in_photo > times * (in_prior + 1)
 
 
 def small_copies(photo: Image, prior: Image, valid: Plane) -> list[Image]:
-    """Photo, prior and `valid`, each reduced to a long side of at most 640 px."""
+    """[photo, prior, `valid`] of one size, all reduced to a long side of at most 640 px."""
     scale = min(1.0, SMALL / max(photo.shape[:2]))
     size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
     pair = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (photo, prior, valid))
@@ -188,10 +185,9 @@ def small_copies(photo: Image, prior: Image, valid: Plane) -> list[Image]:
 
 
 def compare_small(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
-    """Compare small copies of photo and prior under the same light, without the print's border.
-
-    Returns how clearly each has structure that the other lacks, and the correction of the light.
-    """
+    """Compare photo and registered prior under the same light, without the print's border. All
+    three arguments are reduced to at most 640 px; `valid` (h, w): share that the prior covers.
+    Returns how clearly each has structure that the other lacks, and the correction of the light."""
     inside = valid > 0.99
     light = fit_light(photo, prior, inside)
     lit = next(light.on(prior, WHOLE))
@@ -200,8 +196,9 @@ def compare_small(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Li
 
 
 def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
-    """How clearly photo and prior, under the same light, each have structure that the other lacks:
-    (H, W), the largest response of three octaves, and 0 outside the mask `inside` (H, W)."""
+    """How clearly photo and prior (H, W, 3), under the same light, each have structure that the
+    other lacks, as responses (H, W): the largest of three octaves, and 0 outside the mask
+    `inside`."""
     own, its = (
         cv2.transform(np.clip(v, 0, 1).astype(np.float32), OPPONENT) for v in (photo, prior)
     )
@@ -223,8 +220,9 @@ def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
 
 
 def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
-    """For each of two pictures, the local energy (h, w) of its finest detail that the other lacks,
-    even if it is shifted by up to a pixel and scaled locally. Summed over the channels."""
+    """Local energy (h, w) of the finest detail that `own` (h, w, 3) has and `its` lacks, and of
+    that which `its` has and `own` lacks, summed over the channels. Detail that the other has
+    shifted by up to a pixel, or with another contrast, does not count."""
     a, b = (cv2.GaussianBlur(v, (0, 0), 1) - cv2.GaussianBlur(v, (0, 0), 2) for v in (own, its))
     mine, others = (cv2.blur(v * v, WINDOW) for v in (a, b))
     shared, both, either = np.zeros_like(a), np.empty_like(a), np.empty_like(a)
@@ -241,7 +239,8 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
 
 
 def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Label connected places with a response above 0.7: labels (H, W), and each label's maximum."""
+    """Label connected places of a response (H, W) above 0.7. Returns labels (H, W), 0 outside all
+    places, and the largest response by label, (count,), which for label 0 is set to 0."""
     count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
     labels = np.asarray(labels, np.int32)
     tops = peaks(labels, count, answer)
@@ -259,14 +258,13 @@ def number_of(answer: Plane, peak: float) -> int:
 
 
 def worn_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
-    """Mask (H, W) of the places that are wear, by their response and by the difference of colour.
+    """Mask (H, W) of the places that are wear: both their response and their colour differ enough.
 
     Args:
         answers: responses to structure that only the photo, or only the prior, has.
-        off: (H, W) distance of the photo's colour from all colours of the prior nearby.
+        off: (H, W) distance of the photo's colour from all colours of the prior nearby, 0 to 1.
         usual: (H, W) local mean of `off` outside wear.
-        back: (H, W) True near structure that only the prior has; there more evidence is required.
-    """
+        back: (H, W) True near structure only in the prior; more evidence is required there."""
     labels, _ = labelled(answers.photo)
     count = int(labels.max()) + 1
     around = np.ones((2 * round(FREE * max(off.shape)) + 1,) * 2, np.uint8)
@@ -283,8 +281,8 @@ def worn_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
 
 
 def difference(photo: Image, prior: Image, shift: int) -> Plane:
-    """How far (H, W) the photo's values lie outside the range of the prior's values within `shift`
-    px, as the maximum over the channels."""
+    """How far (H, W) the photo's values lie outside the range of the registered prior's values
+    within `shift` px: the maximum over the channels, 0 to 1; 0 inside the range."""
     if shift == 0:
         return largest(cv2.absdiff(photo, prior))
     around = np.ones((2 * shift + 1,) * 2, np.uint8)
@@ -293,7 +291,8 @@ def difference(photo: Image, prior: Image, shift: int) -> Plane:
 
 
 def mean_within(values: Plane, where: Mask) -> Plane:
-    """Local means (H, W) of `values`, over the pixels in the mask `where` only."""
+    """Means (H, W) of `values` (H, W) in windows of 12 % of the long side, over pixels in `where`
+    only."""
     window = (max(3, round(AROUND * max(values.shape))),) * 2
     counts = where.astype(np.float32)
     total, share = (cv2.blur(v, window) for v in (values * counts, counts))

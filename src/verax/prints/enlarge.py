@@ -4,8 +4,7 @@ Let D be the reduction to the photo's grid, and U the pseudo-inverse of D. For a
 p, the result x = U y + (p - U D p) reduces exactly to the photo (D x = y), and has the detail of
 the prior that D removes (range-null space decomposition: Wang, Yu and Zhang, "Zero-shot image
 restoration using denoising diffusion null-space model", ICLR 2023). D is bicubic reduction with
-antialiasing (Keys, 1981).
-"""
+antialiasing (Keys, 1981)."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,8 +21,7 @@ from verax.image import Image, Photo, Plane
 FACTORS = ("2", "3", "4", "prior")
 MOST = 4.0  # largest scale
 MAX_PIXELS = 64_000_000  # of a larger result; more does not fit into a common machine's memory
-ROUNDS = 60  # most iterations in which neighbours make up for clipped values
-PUSH = 1.9  # over-relaxation of these iterations
+ROUNDS, PUSH = 60, 1.9  # most iterations that make up for clipped values; their over-relaxation
 NEAR = 0.3 / 255  # tolerance: how far the reduced result may differ from the photo
 WINDOW = 2.5  # sigma in px of the photo, of the windows in which structure is compared
 DOUBT, TRUST = 0.35, 0.75  # local correlation from which detail is used, and used in full
@@ -48,7 +46,7 @@ class Larger:
 
     Attributes:
         pixels: (H, W, 3); reduced to the photo's grid, they equal the restoration.
-        generated: (H, W) share of each pixel's structure that comes from the prior.
+        generated: (H, W) share of each pixel's structure that comes from the prior, 0 to 1.
         notes: what the user should know, in words.
     """
 
@@ -61,11 +59,10 @@ class Larger:
 
 
 def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
-    """(width, height) of the photo after enlarging it by a scale of "2", "3", "4" or "prior".
+    """(width, height) of a photo after enlarging it by a scale of "2", "3", "4" or "prior".
 
-    "prior" enlarges by `finer`, the px of the prior per px of the photo, but by at most 4. Raises
-    InputError for any other scale, and for a result of more than 64 megapixels.
-    """
+    `photo`: (width, height) before. "prior" enlarges by `finer`, the px of the prior per px of the
+    photo, but by at most 4. Raises InputError for any other scale, and above 64 megapixels."""
     if scale not in FACTORS:
         raise InputError(f"scale: expected one of {', '.join(FACTORS)}, got {scale!r}")
     factor = min(max(finer, 1.0), MOST) if scale == "prior" else float(scale)
@@ -92,18 +89,17 @@ def larger(
     """Enlarge the photo (h, w, 3) by `scale` ("2", "3", "4" or "prior"), with detail of the prior.
 
     Args:
-        prior: (H, W, 3) as generated, before it is warped onto the photo.
+        prior: (H, W, 3) as generated, before it is warped onto the photo; None: there is none.
+        registration: the placement of the prior on the photo (h, w); None: it was not placed.
         spared: (h, w) in [0, 1], 1 where no detail of the prior may be used; None: 0 everywhere.
-        strict: use no detail of the prior anywhere.
-    """
+        strict: use no detail of the prior anywhere."""
     own = (photo.shape[1], photo.shape[0])
     finer = finer_by(registration)
     size = larger_size(own, scale, finer)
     if prior is None or registration is None or strict or finer < FINER:
         lies = registration is not None and registration.placed == "exactly"
         why = NONE_ASKED if strict and lies else NO_FINER if lies else NO_PRIOR
-        nothing = np.zeros((size[1], size[0]), np.float32)
-        return Larger(enlarge(photo, size), nothing, (why,))
+        return Larger(enlarge(photo, size), np.zeros(size[::-1], np.float32), (why,))
     matrix, field = on_finer_grid(registration.matrix, registration.field, own, size)
     warped = apply(replace(registration, matrix=matrix, field=field), prior, size=size)
     free = warped.valid if spared is None else warped.valid * (1 - resize(spared, size))
@@ -129,22 +125,21 @@ def finer_by(registration: Registration | None) -> float:
 
 
 def enlarge(
-    photo: Image, size: Size, detail: Image | None = None, valid: Plane | None = None
+    photo: Image, size: Size, prior: Image | None = None, valid: Plane | None = None
 ) -> Image:
     """Enlarge the photo (h, w, 3) to `size` (W, H); the result, reduced again, equals the photo.
 
-    `detail`: (H, W, 3) the registered prior at that size; None: only resample. `valid`: (H, W)
-    share of each pixel that the prior covers; None: it covers all.
-    """
+    `prior`: (H, W, 3) registered, at that size; None: only resample. `valid`: (H, W) share of each
+    pixel that the prior covers, 0 to 1; None: it covers all."""
     finer = expand(photo, size)
-    if detail is not None:
-        finer += new_detail(photo, detail, np.float32(1) if valid is None else valid)
+    if prior is not None:
+        finer += new_detail(photo, prior, np.float32(1) if valid is None else valid)
     return bring_back(finer, photo)
 
 
 def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
-    """The prior's detail (H, W, 3) that is finer than the photo's pixels, times `valid`, and
-    reduced where photo and prior do not agree."""
+    """Detail (H, W, 3) of the registered prior (H, W, 3) that is finer than the pixels of the photo
+    (h, w, 3); it is weakened where the two do not agree, and multiplied by `valid` (H, W)."""
     size = (prior.shape[1], prior.shape[0])
     small = reduce(prior, (photo.shape[1], photo.shape[0]))
     share, gain = agreement(photo, small)
@@ -153,7 +148,8 @@ def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
 
 
 def bring_back(finer: Image, photo: Image) -> Image:
-    """Clip `finer` to [0, 1], and change pixels nearby so that it still reduces to the photo."""
+    """Clip `finer` (H, W, 3) to [0, 1] in place, and change pixels beside the clipped ones so that
+    it still reduces to the photo (h, w, 3). Returns `finer`."""
     for _ in range(ROUNDS):
         np.clip(finer, 0, 1, out=finer)
         missing = photo - reduce(finer, (photo.shape[1], photo.shape[0]))
@@ -164,8 +160,9 @@ def bring_back(finer: Image, photo: Image) -> Image:
 
 
 def settled(prior: Image, photo: Image) -> Image:
-    """Align a registered prior (H, W, 3) more precisely to the photo, to about 0.1 px of the photo,
-    by Gauss-Newton steps in windows of normalised contrast (Lucas and Kanade, 1981)."""
+    """Align a registered prior (H, W, 3) to the photo (h, w, 3) more precisely, to about 0.1 px of
+    the photo, by Gauss-Newton steps in windows of normalised contrast (Lucas and Kanade, 1981).
+    Returns the prior, resampled on its own grid."""
     height, width = photo.shape[:2]
     own, its = (grey(v) for v in (photo, reduce(prior, (width, height))))
     off = np.zeros((height, width, 2), np.float32)
@@ -179,7 +176,8 @@ def settled(prior: Image, photo: Image) -> Image:
 
 
 def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sample the picture at each pixel's (x, y) plus `off` (H, W, 2) px. Overwrites `off`."""
+    """The picture sampled at each pixel's (x, y) plus `off` (H, W, 2): dx, dy in px; overwrites
+    `off`."""
     off[..., 0] += np.arange(off.shape[1], dtype=np.float32)
     off[..., 1] += np.arange(off.shape[0], dtype=np.float32)[:, None]
     moved = cv2.remap(picture, off, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
@@ -187,7 +185,8 @@ def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def step_towards(own: Plane, its: Plane) -> NDArray[np.float32]:
-    """By how many px (H, W, 2) to move the points where `its` is sampled, so that it fits `own`."""
+    """By how many px, (h, w, 2) dx and dy, to move the points where the luma `its` is sampled, so
+    that it fits the luma `own`; both are (h, w)."""
     own, its = (v - local_mean(v) for v in (own, its))
     its = its * np.sqrt((local_mean(own * own) + CALM) / (local_mean(its * its) + CALM))
     x, y = (cv2.Sobel(its, -1, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
@@ -203,7 +202,8 @@ def local_mean(plane: Plane) -> Plane:
 
 
 def share_of(detail: Image, plain: Image, sigma: float) -> Plane:
-    """Share (H, W) of `detail` in the structure of `plain` + `detail`, in windows of `sigma` px."""
+    """Share (H, W), 0 to 1, of `detail` (H, W, 3) in the contrast of `plain` + `detail`, where
+    `plain` is a picture without it; measured by RMS in Gaussian windows of `sigma` px."""
     flat = cv2.GaussianBlur(grey(plain), (0, 0), sigma)
     added, there = (
         np.sqrt(cv2.GaussianBlur(v * v, (0, 0), sigma)) for v in (grey(detail), grey(plain) - flat)
@@ -212,8 +212,8 @@ def share_of(detail: Image, plain: Image, sigma: float) -> Plane:
 
 
 def agreement(photo: Image, prior: Image) -> tuple[Plane, Plane]:
-    """How well the prior shows the photo's structure (h, w), 0 to 1, and the factor (h, w) by which
-    the prior's local contrast must be multiplied to get the photo's."""
+    """How well the prior shows the photo's structure (h, w), 0 to 1, and the factor (h, w), 0.5 to
+    1.6, that scales the prior's local contrast to the photo's. Both pictures are (h, w, 3)."""
     y, p = (plane - cv2.GaussianBlur(plane, (0, 0), WINDOW) for plane in map(grey, (photo, prior)))
     vy, vp, c = (cv2.GaussianBlur(v, (0, 0), WINDOW) for v in (y * y, p * p, y * p))
     correlation = c / np.sqrt((vy + TINY**2) * (vp + TINY**2))
@@ -232,9 +232,7 @@ def resize(plane: Plane, size: Size) -> Plane:
 
 def reduce(image: Image, size: Size) -> Image:
     """The picture reduced to `size` (width, height) by bicubic interpolation with antialiasing."""
-    rows = reduction(size[1], image.shape[0])
-    columns = reduction(size[0], image.shape[1])
-    return both_ways(image, rows, columns)
+    return both_ways(image, reduction(size[1], image.shape[0]), reduction(size[0], image.shape[1]))
 
 
 def expand(image: Image, size: Size) -> Image:
@@ -254,7 +252,8 @@ def expand(image: Image, size: Size) -> Image:
 def both_ways(
     image: Image, rows: "scipy.sparse.csr_matrix", columns: "scipy.sparse.csr_matrix"
 ) -> Image:
-    """Apply the matrix `rows` along the picture's height and `columns` along its width."""
+    """Apply the matrix `rows` (h, H) along the height of a picture (H, W, 3), and `columns` (w, W)
+    along its width; returns (h, w, 3)."""
     tall = (rows @ image.reshape(image.shape[0], -1)).reshape(-1, image.shape[1], 3)
     turned = np.ascontiguousarray(tall.transpose(1, 0, 2)).reshape(image.shape[1], -1)
     wide = (columns @ turned).reshape(-1, tall.shape[0], 3)
@@ -271,27 +270,26 @@ def reduction(small: int, large: int) -> "scipy.sparse.csr_matrix":
     columns = np.floor(centres)[:, None].astype(int) + np.arange(-reach, reach + 1)
     weights = cubic((columns - centres[:, None]) / factor)
     weights /= weights.sum(1, keepdims=True)
-    period = 2 * large
-    mirrored = np.mod(columns, period)
-    mirrored = np.where(mirrored >= large, period - 1 - mirrored, mirrored)
+    mirrored = np.mod(columns, 2 * large)
+    mirrored = np.minimum(mirrored, 2 * large - 1 - mirrored)
     rows = np.repeat(np.arange(small), columns.shape[1])
     entries = (weights.ravel().astype(np.float32), (rows, mirrored.ravel()))
     return scipy.sparse.coo_matrix(entries, shape=(small, large)).tocsr()
 
 
 def cubic(x: Matrix) -> Matrix:
-    """Keys' cubic convolution kernel with a = -0.5, at the distances `x`."""
-    near, far = np.abs(x) <= 1, (np.abs(x) > 1) & (np.abs(x) < 2)
+    """Keys' cubic convolution kernel with a = -0.5, at the distances `x` in px."""
     t = np.abs(x)
     inner = 1.5 * t**3 - 2.5 * t**2 + 1
     outer = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
-    return np.asarray(np.where(near, inner, np.where(far, outer, 0.0)), np.float64)
+    return np.asarray(np.where(t <= 1, inner, np.where(t < 2, outer, 0.0)), np.float64)
 
 
 def on_finer_grid(
     matrix: Matrix, field: NDArray[np.float32] | None, photo: Size, size: Size
 ) -> tuple[Matrix, NDArray[np.float32] | None]:
-    """Adapt a registration's matrix and field of shifts from a photo of size `photo` to `size`."""
+    """Adapt a registration's matrix (3, 3), prior px to photo px, and its field (h, w, 2) of shifts
+    dx, dy in photo px (or None), to the photo enlarged from `photo` to `size` (width, height)."""
     across, down = size[0] / photo[0], size[1] / photo[1]
     finer = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1.0]])
     if field is None:

@@ -51,8 +51,7 @@ def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
     """A plane (H, W) in [0, 1] from a mask picture: white is 1, black or transparent is 0.
 
     Raises SizeMismatchError if the mask's size is not the photo's, and InputError if the mask has
-    no white or no black. `name` is the mask's name in messages.
-    """
+    no white or no black. `name`: the mask's file or option name, for messages."""
     if (mask.width, mask.height) != (photo.width, photo.height):
         raise SizeMismatchError(
             f"{name}: expected a mask of the photo's size {photo.width}x{photo.height}, "
@@ -122,11 +121,11 @@ class Filled:
 def fill_holes(
     photo: Image, warped: Warped | None, hand: Plane | None, damage: Flaws | None
 ) -> Filled:
-    """Fill a photo's holes from the prior.
+    """Fill a photo's holes from the prior. Holes are the pixels that `hand` or `damage` marks.
 
     Args:
         photo: (H, W, 3).
-        warped: the prior on the photo's grid; None: there is no usable prior.
+        warped: the prior on the photo's grid; None: there is no usable prior, nothing is filled.
         hand: (H, W) above 0 where the user masked a hole; None: no mask.
         damage: damage to be filled as well; None if no damage was searched for.
     """
@@ -152,27 +151,29 @@ def fill_holes(
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """A correction of the prior's light to the photo's: `colours` (10, 3) maps 1, r, g, b and their
-    products to new r, g, b; then `smooth` (h, w, 3), resized to the prior, is added."""
+    """A correction of the prior's light to the photo's: `colours` (10, 3) maps 1, r, g, b, rr, gg,
+    bb, rg, rb, gb to new r, g, b; then `smooth` (h, w, 3), resized to the prior, is added."""
 
     colours: NDArray[np.float32]
     smooth: Image
 
     def on(self, prior: Image, *boxes: Box) -> Iterator[Image]:
-        """Yield the part of the prior (H, W, 3) in each box, corrected to the photo's light."""
+        """Yield the part of the prior (H, W, 3) in each box (rows, columns), in the photo's
+        light."""
         wide = cv2.resize(self.smooth, prior.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         for box in boxes:
             yield np.asarray(recoloured(prior[box], self.colours) + wide[box], np.float32)
 
 
 def relight(photo: Image, prior: Image, known: Mask) -> Image:
-    """The prior with light and colours matched to the photo's, by a fit to the pixels `known`."""
+    """The registered prior (H, W, 3) with light and colours matched to the photo's (H, W, 3), by a
+    fit to the pixels where the mask `known` (H, W) is True."""
     return next(fit_light(photo, prior, known).on(prior, WHOLE))
 
 
 def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
-    """Fit a correction of the prior's light and colours to the photo's, on the pixels of the mask
-    `known`. Outliers such as damage get little weight."""
+    """Fit a correction of the registered prior's light and colours to the photo's, on the pixels of
+    the mask `known` (H, W). Outliers such as damage get little weight."""
     y, p = (reduced(picture, TONE) for picture in (photo, prior))
     share = (reduced(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
@@ -191,8 +192,9 @@ def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
 
 
 def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArray[np.float32]:
-    """Fit a quadratic map (10, 3) from the prior's colours to the photo's by weighted least squares
-    regularised towards the identity. `terms` (10, H * W): 1, r, g, b of the prior, products."""
+    """Fit a map (10, 3) from `terms` (10, H * W), the prior's 1, r, g, b, rr, gg, bb, rg, rb, gb,
+    to the colours of `photo` (H, W, 3): least squares, weighted by `weight` (H, W), ridge to
+    identity."""
     weighted = terms * weight.ravel()
     ridge = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(weight.sum())
     right = weighted @ (photo.reshape(-1, 3) - terms[1:4].T)
@@ -201,13 +203,13 @@ def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArr
 
 
 def recoloured(picture: Image, colours: NDArray[np.float32]) -> Image:
-    """Apply a quadratic colour map (10, 3) to a picture, in bands of rows to save memory."""
+    """Apply a quadratic colour map (10, 3) to a picture (H, W, 3), in bands of rows for memory."""
     bands = np.split(picture, range(BAND, picture.shape[0], BAND))
     return np.concatenate([mapped(band, colours) for band in bands])
 
 
 def mapped(picture: Image, colours: NDArray[np.float32]) -> Image:
-    """Apply a quadratic colour map (10, 3) to a whole picture."""
+    """Apply a quadratic colour map (10, 3) to a whole picture (H, W, 3) at once."""
     r, g, b = cv2.split(picture)
     planes = [
         one + r * (x + xx * r + xy * g + xz * b) + g * (y + yy * g + yz * b) + b * (z + zz * b)
@@ -217,13 +219,14 @@ def mapped(picture: Image, colours: NDArray[np.float32]) -> Image:
 
 
 def quadratic(picture: Image) -> NDArray[np.float32]:
-    """The terms (10, H * W) of a quadratic colour map: 1, r, g, b, their squares and products."""
+    """The terms (10, H * W) of a quadratic colour map: 1, r, g, b, rr, gg, bb, rg, rb, gb."""
     r, g, b = (picture[..., channel].ravel() for channel in range(3))
     return np.stack((np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b))
 
 
 def faithfulness(y: Plane, p: Plane) -> float:
-    """Median local correlation of large structure in two lumas; low if one redraws the other."""
+    """Median local correlation, -1 to 1, of large structure in two lumas (H, W); low if one picture
+    redraws the other; 1 if there is no structure to compare."""
     small = (reduced(plane, TONE) for plane in (y, p))
     a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
     both, own, theirs = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
@@ -232,7 +235,8 @@ def faithfulness(y: Plane, p: Plane) -> float:
 
 
 def fill(photo: Image, prior: Image, mask: Mask) -> Image:
-    """The photo with masked pixels filled from the prior (H, W, 3), without visible seams."""
+    """The photo (H, W, 3) with the pixels of `mask` (H, W) filled from the registered prior,
+    (H, W, 3), whose colours are shifted so that no seam is visible."""
     result = photo.copy()
     count, _, boxes, _ = cv2.connectedComponentsWithStats(
         cv2.dilate(mask.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8))
@@ -250,7 +254,8 @@ def fill(photo: Image, prior: Image, mask: Mask) -> Image:
 
 
 def membrane(values: Image, known: Mask) -> Image:
-    """Interpolate `values` (h, w, 3) harmonically from the pixels in `known` to all others."""
+    """Interpolate `values` (h, w, 3) harmonically from pixels in the mask `known` (h, w) to all
+    others; the known values are smoothed a little first."""
     weight = known.astype(np.float32)
     steady = cv2.GaussianBlur(values * weight[..., None], (0, 0), EDGE)
     steady /= np.maximum(cv2.GaussianBlur(weight, (0, 0), EDGE), 1e-4)[..., None]
@@ -258,8 +263,8 @@ def membrane(values: Image, known: Mask) -> Image:
 
 
 def relax(values: Image, weight: Plane) -> Image:
-    """Interpolate `values` harmonically to the pixels of zero `weight`: first at half size, then
-    from the enlarged result by a few relaxation steps."""
+    """Interpolate `values` (h, w, 3) harmonically from pixels with a `weight` (h, w) above 0 to
+    those with 0: first at half size, then from the enlarged result by a few relaxation steps."""
     height, width = weight.shape
     unknown = (weight == 0)[..., None]
     if not unknown.any():
@@ -279,19 +284,14 @@ def relax(values: Image, weight: Plane) -> Image:
 
 
 def counted(mask: Mask) -> tuple[int, int, int]:
-    """How many connected places of a mask are large patches, long thin lines, and small specks."""
+    """(patches, lines, specks): how many connected places of a mask (H, W) are large, long and
+    thin, or small."""
     count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     length = np.hypot(boxes[1:count, cv2.CC_STAT_WIDTH], boxes[1:count, cv2.CC_STAT_HEIGHT])
     area = boxes[1:count, cv2.CC_STAT_AREA]
     line = (length**2 > SLENDER * area) & (length > SCRATCH * max(mask.shape))
     patch = (area > PATCH * mask.size) & ~line
     return int(patch.sum()), int(line.sum()), int((~line & ~patch).sum())
-
-
-def ring_of(own: Mask) -> Mask:
-    """Mask of the pixels 3 to 4 px away from the place `own`."""
-    near, far = (cv2.dilate(own.astype(np.uint8), np.ones((k, k), np.uint8)) for k in (5, 9))
-    return np.asarray((far > 0) & (near == 0), bool)
 
 
 def dilated(mask: Mask, radius: int) -> Mask:

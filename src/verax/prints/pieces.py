@@ -14,7 +14,7 @@ import numpy as np
 from verax import weights
 from verax.image import Image, Plane
 from verax.image.pixels import luma, peaks
-from verax.prints.holes import WHOLE, Box, Flaws, Light, Mask, counted, dilated, ring_of
+from verax.prints.holes import WHOLE, Box, Flaws, Light, Mask, counted, dilated
 
 GRID = 16  # px: sides of the network's input are multiples of this
 DAMAGE, SURE = 0.5, 0.95  # least likelihood of every pixel of a piece, and of its most likely one
@@ -53,12 +53,13 @@ def find_pieces(
     """Find single damaged pieces of a photo (H, W, 3) by its registered prior (H, W, 3).
 
     Args:
-        valid: (H, W) share of each pixel that the prior covers.
+        valid: (H, W) share of each pixel that the prior covers, 0 to 1.
         light: correction from the prior's light to the photo's.
         known: the photo is known to be a damaged print, so a single piece is reported; otherwise
-            fewer than about three pieces or thirty specks are ignored.
-        colour: the photo is in colour; lines alone, or patches alone, are then not reported, since
-            captions look like lines and reflections like patches.
+            pieces are reported only if (patches + lines) / 3 + specks / 30 is at least 1.
+        colour: the photo is in colour. Unless `known`, pieces are then reported only if they
+            include a line, and also a patch or at least ten specks, since captions look like lines
+            and reflections like patches.
     """
     lit = next(light.on(prior, WHOLE))
     answer = likelihood(photo, lit) * (valid > 0.99)
@@ -76,8 +77,14 @@ def find_pieces(
 def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
     """Whether the photo probably has a scratch, by a quick test that examines only parts of it.
 
-    `alone` (h, w) is the response in a small copy to structure that only the photo has. Only long
-    places in it are examined. If long places make up much of the photo, the answer is True.
+    Only the long places in `alone` are examined. If they make up much of the photo, the answer is
+    True without a test.
+
+    Args:
+        photo: (H, W, 3).
+        prior: (H, W, 3) registered.
+        light: correction from the prior's light to the photo's.
+        alone: (h, w) response to structure that only the photo has, in a small copy of the photo.
     """
     boxes = long_places(alone, photo.shape)
     answer = np.zeros(photo.shape[:2], np.float32)
@@ -92,8 +99,12 @@ def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
 
 
 def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
-    """Boxes around the long places with a large response in `answer` (h, w), which belongs to a
-    small copy of a picture. The boxes are in px of the picture, which has this `shape`."""
+    """Boxes (rows, columns), with a margin, around the long places of a large response.
+
+    Args:
+        answer: (h, w) response in a small copy of a picture; above 2 it is large.
+        shape: shape of the whole picture, in px of which the boxes are.
+    """
     *_, boxes, _ = cv2.connectedComponentsWithStats((answer > OUTLINE).astype(np.uint8))
     size, scale = np.hypot(*boxes[1:, 2:4].T), max(shape) / max(answer.shape)
     rim = MARGIN * max(shape)
@@ -108,7 +119,7 @@ def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
 
 
 def likelihood(photo: Image, prior: Image) -> Plane:
-    """How likely each pixel of a photo is damaged: the network's output (H, W), 0 to 1.
+    """How likely each pixel of a photo (H, W, 3) is damaged: the network's output (H, W), 0 to 1.
 
     `prior`: (H, W, 3) registered, with its light matched to the photo's.
     """
@@ -121,11 +132,11 @@ def likelihood(photo: Image, prior: Image) -> Plane:
 
 
 def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
-    """Yield the damaged places in a plane of likelihoods (H, W): a box with a margin, and the mask
-    of the place in the box.
+    """Yield the damaged places in a plane of likelihoods (H, W), 0 to 1: a box (rows, columns) with
+    a margin of 5 px, and the mask of the place in the box.
 
-    The likelihood of a connected place is above 0.5 everywhere, above 0.95 somewhere, and above
-    `mean` on average.
+    A place is connected and has at least 4 px; its likelihood is above 0.5 everywhere, above 0.95
+    somewhere, and above `mean` on average.
     """
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((answer > DAMAGE).astype(np.uint8))
     inside = labels > 0
@@ -142,10 +153,16 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
 def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
     """Whether a place contrasts with its surroundings more in the photo than in the prior.
 
-    If not, the prior added something there. Local means on both sides of the edge of the mask `own`
-    of the place are compared, since a dark scratch may run into a light hole.
+    If not, the prior added something there. Local means on both sides of the place's edge are
+    compared, since a dark scratch may run into a light hole.
+
+    Args:
+        photo: (h, w, 3) the place and a few px around it.
+        prior: (h, w, 3) the same part of the registered prior, in the photo's light.
+        own: (h, w) mask of the place.
     """
-    ring = ring_of(own)
+    near, far = (cv2.dilate(own.astype(np.uint8), np.ones((k, k), np.uint8)) for k in (5, 9))
+    ring = np.asarray((far > 0) & (near == 0), bool)  # 3 to 4 px away from the place
     inside, around = (cv2.blur(where.astype(np.float32), NEARBY) for where in (own, ring))
     edge = own & (around > 1e-4)
     if not edge.any():
@@ -159,9 +176,9 @@ def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
 
 
 def mean_near(picture: Image, where: Mask, share: Plane) -> Image:
-    """Local means (h, w, 3) of a picture, over the pixels in the mask `where` only.
+    """Means (h, w, 3) of a picture in windows of 15 px, over the pixels in the mask `where` only.
 
-    `share`: (h, w) share of each window that is in the mask.
+    `picture`: (h, w, 3). `share`: (h, w) share of each window that is in the mask, 0 to 1.
     """
     total = cv2.blur(picture * where[..., None].astype(np.float32), NEARBY)
     return np.asarray(total / np.maximum(share, 1e-4)[..., None], np.float32)
@@ -170,7 +187,8 @@ def mean_near(picture: Image, where: Mask, share: Plane) -> Image:
 def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
     """Whether a place is a strip along a side of the picture, such as the table under the print.
 
-    `own` is the mask of the place in `box`; `size` is (height, width) of the picture.
+    `own` (h, w) is the mask of the place in `box` (rows, columns); `size` is (height, width) of the
+    whole picture.
     """
     left, top, width, height = cv2.boundingRect(own.astype(np.uint8))
     top, left, rim = top + box[0].start, left + box[1].start, RIM * max(size)
@@ -189,9 +207,11 @@ def with_lines(
     Gaps in the mask are closed, and it is dilated to cover the shading beside creases.
 
     Args:
+        photo: (H, W, 3).
         lit: (H, W, 3) the registered prior, with its light matched to the photo's.
-        inside: (H, W) where the prior is valid.
-        less: fraction by which the response to lines is lowered, for all pixels or for each.
+        inside: (H, W) True where the prior covers the photo.
+        less: fraction, 0 to 1, by which the response to lines is lowered: one for all pixels, or
+            (H, W).
     """
     own, shown = (
         cv2.GaussianBlur(plane, (0, 0), NARROW) - cv2.GaussianBlur(plane, (0, 0), WIDE)
@@ -217,7 +237,8 @@ def with_lines(
 
 
 def stroke_response(plane: Plane) -> Plane:
-    """For each pixel, the largest absolute mean of the plane along a 31 px long line through it."""
+    """For each pixel, the largest absolute mean of the plane (H, W) along a line through the pixel,
+    31 px long, in one of 16 directions."""
     half = STROKE // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     best = np.zeros(plane.shape, np.float32)
