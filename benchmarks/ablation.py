@@ -25,12 +25,12 @@ import numpy as np
 
 from verax import degrade, restorers
 from verax import image as images
-from verax.bench.plan import LOW_BAND_SIGMA, fitted
+from verax.bench.plan import LOW_BAND_SIGMA, resize_to_photo
 from verax.errors import VeraxError
 from verax.fusion import dial
 from verax.fusion.fuse import Fusion, fuse
 from verax.fusion.light import unsupported_edges
-from verax.geometry.register import Registration, Warped, apply, register
+from verax.geometry.register import Registration, WarpedPrior, apply, register
 from verax.image import Image
 from verax.metrics.naturalness import niqe
 from verax.metrics.reference import psnr
@@ -76,7 +76,7 @@ class Case:
 
     @cached_property
     def lit(self) -> Image | None:
-        return network.lit(self.photo, self.faults)
+        return network.lit_copy(self.photo, self.faults)
 
     @cached_property
     def registration(self) -> Registration:
@@ -88,10 +88,10 @@ class Case:
         return self.registrations[id(prior)]
 
     @cached_property
-    def warped(self) -> Warped:
+    def warped(self) -> WarpedPrior:
         return self.on_grid(self.registration, self.prior)
 
-    def on_grid(self, registration: Registration, prior: Image) -> Warped:
+    def on_grid(self, registration: Registration, prior: Image) -> WarpedPrior:
         return apply(registration, prior, size=(self.photo.shape[1], self.photo.shape[0]))
 
     @cached_property
@@ -147,7 +147,7 @@ def oracle(case: Case) -> Image | None:
 ALONE = "network without prior"
 ROWS: dict[str, Row] = {
     "identity": lambda c: c.photo,
-    "raw prior": lambda c: fitted(c.prior, c.photo),
+    "raw prior": lambda c: resize_to_photo(c.prior, c.photo),
     "registered prior": registered_prior,
     "low band of prior + high band of photo": low_band,
     ALONE: lambda c: c.alone,

@@ -23,7 +23,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from verax.training.export import narrowed
+from verax.training.export import narrow_weights
 from wear import draw, prepare
 
 CROP, BATCH, PER_PHOTO, USES, POOL = 128, 8, 8, 3, 300
@@ -160,7 +160,7 @@ def export(net: Net, path: Path) -> None:
             whole, (torch.rand(1, 6, 64, 96),), file, dynamo=False, opset_version=20,
             input_names=["input"], output_names=["damage"], dynamic_axes=axes,
         )  # fmt: skip
-        path.write_bytes(narrowed(onnx.load(file), "8-bit weights").SerializeToString())
+        path.write_bytes(narrow_weights(onnx.load(file), "8-bit weights").SerializeToString())
 
 
 def main() -> None:

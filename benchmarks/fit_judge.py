@@ -37,7 +37,7 @@ from verax.restorers import runtime
 from verax.restorers.faults import CLOSE, clues
 from verax.restorers.measures import measure
 from verax.restorers.runtime import CONTRACTS, TASKS
-from verax.training.export import OPSET, narrowed
+from verax.training.export import OPSET, narrow_weights
 
 LONGEST = 900  # px of a photo that is drawn from
 VIEWS, REAL = 6, 0.7  # views of a real photo, and their weight
@@ -80,7 +80,7 @@ def row(eye: Front, sample: Sample, name: str, weight: float = 1.0) -> Row:
         if UNSEEN < visible <= 1:
             weights[index] = 0
         weights[[TASKS.index(other) for other in HIDES.get(fault, ())]] = 0
-    tone = runtime.embedded("tone")
+    tone = runtime.embedded_network("tone")
     small = runtime.thumbnail(sample.pixels, tone.multiple)
     _, severities, features = runtime.look(small, tone)
     outputs = np.concatenate([features, severities])
@@ -238,7 +238,7 @@ def written(judge: Judge, rows: list[Row], licences: list[str], path: Path) -> N
             judge, example, file, dynamo=False, opset_version=OPSET, input_names=names,
             output_names=["odds"], dynamic_axes={"whole": {2: "height", 3: "width"}},
         )  # fmt: skip
-        model = narrowed(padded_by_convs(onnx.load(file)), "8-bit weights")
+        model = narrow_weights(padded_by_convs(onnx.load(file)), "8-bit weights")
     described = {
         "network": "judge", "contract": CONTRACTS["judge"], "multiple": "1",
         "tasks": json.dumps(list(TASKS)), "precision": "8-bit weights",

@@ -41,7 +41,7 @@ from verax.store import write_whole
 
 SERVICE = (sys.executable, "-m", "verax", "serve-test", "--port", "0")
 TODAY = date(2026, 11, 20)  # the models asked for live on this day
-WISHES = generated.Wishes(model="gpt-image-2.6-flare", task="dehaze", quality="low")
+CHOICES = generated.PriorOptions(model="gpt-image-2.6-flare", task="dehaze", quality="low")
 RUN = "kill-test"
 RESTORED, OVER_LIMIT, UNCERTAIN = 0, 3, 4
 THREADS = 3
@@ -97,7 +97,7 @@ def live(place: Place, limit_usd: float, retry: bool) -> int:
                 return RESTORED
             try:
                 photo = images.read(path)
-                prior = generated.ask(photo, desk, WISHES)
+                prior = generated.ask(photo, desk, CHOICES)
                 restoration = pipeline.restore(photo, prior.pixels)
                 write_whole(target, images.encode(restoration.pixels, format="png"))
             except BudgetExceeded:
@@ -173,8 +173,8 @@ def play(place: Place, ledger: Path, tally: Tally, kills: int, rng: np.random.Ge
 def price_of_one(place: Place) -> tuple[float, float]:
     """The expected and the largest cost of one call in US dollars."""
     photo = images.read(next(place.photos.iterdir()))
-    asking = generated.plan(photo, connect(place.settings, today=TODAY), WISHES)
-    estimate = load_tariff().estimate(asking.request)
+    draft = generated.plan(photo, connect(place.settings, today=TODAY), CHOICES)
+    estimate = load_tariff().estimate(draft.request)
     return estimate.expected_usd or 0.0, estimate.high_usd or 0.0
 
 
@@ -182,7 +182,7 @@ def count(place: Place, entries: list[dict], tally: Tally) -> None:
     """Compare the ledger of the service with the journal and the folder."""
     with Journal(place.journal) as journal:
         calls = journal.records.select()
-        tally.journal_most_usd += journal.spent(RUN).most_usd
+        tally.journal_most_usd += journal.cost(RUN).most_usd
     for path in place.photos.iterdir():
         tally.pictures += 1
         tally.restored += readable(place.restored / path.name)

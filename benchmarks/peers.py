@@ -19,7 +19,7 @@ import numpy as np
 
 from networks import DATASETS, matched, pairs, psnr
 from verax import restorers
-from verax.cli.train import described, weights_files
+from verax.cli.train import describe_file, weights_files
 from verax.image import Image
 
 HARM = 0.5  # dB
@@ -30,7 +30,7 @@ def usable(places: list[Path]) -> list[str]:
     """Paths of the files that are restorers; the others are printed with the reason."""
     names = []
     for path in weights_files(places):
-        entry = described(path)
+        entry = describe_file(path)
         if entry.good_for.startswith(REASON):
             print(f"left out: {path.name}: {entry.good_for}")
         else:

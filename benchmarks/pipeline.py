@@ -98,7 +98,7 @@ def stages(photo: str, prior: str) -> dict[str, float]:
     mark("damage")
     faults = diagnose(fixed.pixels)
     mark("faults")
-    base, lit = network.structure(fixed.pixels, faults), network.lit(fixed.pixels, faults)
+    base, lit = network.structure(fixed.pixels, faults), network.lit_copy(fixed.pixels, faults)
     mark("base")
     fused = fuse(fixed.pixels, base, warped, registration, lit=lit, faults=faults)
     mark("fusion")

@@ -310,9 +310,9 @@ class Bare:
         self.worker.submit(restore, order).result()
 
     def paid(self, index: int) -> None:
-        wishes = generated.Wishes(model=MODEL, prompt=f"bare {index}")
+        choices = generated.PriorOptions(model=MODEL, prompt=f"bare {index}")
         prior = self.folder / "prior.png"
-        images.write(prior, generated.ask(images.read(self.path), self.desk, wishes).pixels)
+        images.write(prior, generated.ask(images.read(self.path), self.desk, choices).pixels)
         self.restored(prior)
 
 

@@ -29,7 +29,7 @@ class Counts:
     calls: Counter = field(default_factory=Counter)
     opened: Counter = field(default_factory=Counter)
 
-    def decoded(self, data):
+    def decode(self, data):
         """How often these file bytes were decoded."""
         return self.calls["decoded", data]
 

@@ -134,6 +134,21 @@ PARTICIPLES = {
 }  # fmt: skip
 
 
+def test_no_function_has_a_bare_participle_as_name():
+    verbs = {"feed", "read", "fit", "set", "split", "spread", "cut"}  # also a participle
+    participles = re.compile(r"_*[a-z]+ed|_*(burnt|found|known|lit|lost|seen|shown)")
+    bare = {
+        f"{path.relative_to(ROOT).as_posix()}:{node.name}"
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, FUNCTIONS)
+        and participles.fullmatch(node.name)
+        and node.name.strip("_") not in verbs
+    }
+
+    assert bare == set()
+
+
 MOST_MODULES = 180  # with __init__.py
 
 

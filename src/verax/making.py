@@ -75,7 +75,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedPicture:
     """A decoded picture, and the bytes and name of its file, which provenance needs.
 
     `missing` (H, W) is 1 where a truncated file has no pixels, else 0; None for a complete file.
@@ -87,7 +87,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class RestorationFile:
     """A restoration that was written.
 
     Attributes:
@@ -97,7 +97,7 @@ class Made:
     """
 
     restoration: "Restoration"
-    prior: Opened | None
+    prior: OpenedPicture | None
     lost: tuple[str, ...] = ()
     statement: Path | None = None
 
@@ -113,7 +113,7 @@ class Origin:
     """The provenance of a written file: the photo, the prior (None: not used), the model that made
     the prior (`system`, "" if unknown), and certificate and key to sign it (None: not signed)."""
 
-    photo: Opened
+    photo: OpenedPicture
     prior: SourceFile | None = None
     system: str = ""
     credentials: Credentials | None = field(default=None, repr=False)
@@ -133,11 +133,11 @@ def _check_no_source(order: Order) -> None:
 def make(
     order: Order,
     *,
-    photo: Opened | None = None,
-    prior: Opened | None = None,
+    photo: OpenedPicture | None = None,
+    prior: OpenedPicture | None = None,
     registration: "Registration | None" = None,
     credentials: Credentials | None = None,
-) -> Made:
+) -> RestorationFile:
     """Read the files of an order, restore the photo, and write the result with its provenance.
 
     `photo`, `prior`, `registration`: None if still to be read or computed. Without `credentials`
@@ -149,7 +149,7 @@ def make(
     _check_no_source(order)
     images.check_target(order.output)
     if photo is None:
-        photo = opened(
+        photo = open_picture(
             order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
         )
     only, mask = _masks(order, photo)
@@ -168,7 +168,7 @@ def make(
         order.output, pixels, origin, drop_gps=order.drop_gps, quality=order.quality,
         framed=order.size is None,
     )  # fmt: skip
-    return Made(result, prior, lost, statement)
+    return RestorationFile(result, prior, lost, statement)
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def enough_memory(photo: Photo) -> Iterator[None]:
         ) from None
 
 
-def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
+def _masks(order: Order, photo: OpenedPicture) -> tuple[Plane | None, Plane | None]:
     """(only, mask), both (H, W), 0 to 1: 1 where the photo may change (None: everywhere), 1 where
     it is damaged (None: nowhere) by the user's mask, or missing since its file is truncated."""
     from verax.prints.holes import mask_of
@@ -199,12 +199,12 @@ def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
     return only, mask
 
 
-def prior_of(order: Order) -> Opened | None:
+def prior_of(order: Order) -> OpenedPicture | None:
     """The prior of an order, with the file that provenance names; None if the order has no prior.
     Raises ImageReadError if it is not a picture."""
     if order.prior is None:
         return None
-    prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
+    prior = open_picture(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
     if order.prior_source is None:
         return prior
     source = SourceFile(images.read_bytes(order.prior_source), prior.file.name)
@@ -233,18 +233,18 @@ def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
     return canvas.place(pixels, canvas.plan(pixels.shape[1], pixels.shape[0], rules))
 
 
-def opened(
+def open_picture(
     path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS, salvage: bool = False
-) -> Opened:
+) -> OpenedPicture:
     """The picture in a file, with the file's bytes; `salvage` accepts a truncated file. `name`: the
     file's name for provenance, "": its own. Raises ImageReadError if it is no picture."""
     data = images.read_bytes(path)
     if salvage:
         photo, missing = images.salvage(data, name=str(path), max_pixels=max_pixels)
-        file = SourceFile(data, name or path.name)
-        return Opened(replace(photo, name=path.name), file, missing if missing.any() else None)
-    photo = images.decode(data, name=str(path), max_pixels=max_pixels)
-    return Opened(replace(photo, name=path.name), SourceFile(data, name or path.name))
+    else:
+        photo, missing = images.decode(data, name=str(path), max_pixels=max_pixels), None
+    gaps = missing if missing is not None and missing.any() else None
+    return OpenedPicture(replace(photo, name=path.name), SourceFile(data, name or path.name), gaps)
 
 
 def write(

@@ -19,13 +19,13 @@ from verax.fusion import dial
 from verax.fusion.dial import CLASSES, of_one
 from verax.fusion.evidence import is_the_photo
 from verax.fusion.fuse import Fusion, fuse
-from verax.geometry.register import Registration, Warped, apply, register
+from verax.geometry.register import Registration, WarpedPrior, apply, register
 from verax.image import Image, Photo, Plane
-from verax.image.pixels import interpolated, repeats_of
+from verax.image.pixels import interpolate, repeats_of
 from verax.prints.colour import Toning, in_one_tone, toning, trust_in_colour, with_colour
 from verax.prints.damage import find_damage
 from verax.prints.enlarge import FINER, finer_by, larger, larger_size
-from verax.prints.holes import Filled, Flaws, fill_holes, mask_of, only_inside
+from verax.prints.holes import FilledPhoto, Flaws, fill_holes, mask_of, only_inside
 from verax.restoration import PriorUse, Request, Restoration
 from verax.restorers import network
 from verax.restorers.classical import check_exposure, expose
@@ -82,24 +82,24 @@ def restore(
         A picture that cannot be read or used, or an option out of its range.
     """
     start = time.perf_counter()
-    original, picture = _opened(photo, prior)
+    original, picture = _open(photo, prior)
     check_options(original, fidelity, task, scale, exposure=exposure, alone=prior is None)
     request = Request(
         restorer=restorer, fidelity=fidelity, task=task, accept_prior=accept_prior,
         registration=registration, holes=_mask(original, mask, "mask"),
         free=_mask(original, only, "only"), scale=scale, exposure=exposure,
     )  # fmt: skip
-    restoration = _restored(original, picture, request)
+    restoration = _restore(original, picture, request)
     return replace(restoration, seconds=time.perf_counter() - start)
 
 
-def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoration:
+def _restore(photo: Photo, prior: Image | None, request: Request) -> Restoration:
     """Restore the photo; what needs only the photo is computed while the prior is registered."""
     image, restorer, task = photo.pixels, request.restorer, request.task
     with ThreadPoolExecutor(1) as beside:
         tone_job = beside.submit(_tone, image, alone=prior is None)
         look = beside.submit(lambda: diagnose(image).believing(task))
-        registration, warped = _placed(photo, prior, request)
+        registration, warped = _place(photo, prior, request)
         use = _use(registration)
         base_job = beside.submit(lambda: _base(image, restorer, look.result(), fused=use == "used"))
         search = beside.submit(find_faces if use == "used" else lambda _: (), image)
@@ -107,7 +107,7 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
         on_grid, tone = warped if use == "used" else None, tone_job.result()
         damage = _damage(image, on_grid, tone, faces, request)
         filled = fill_holes(image, on_grid, request.holes, damage)
-        source = _interpolated(filled, on_grid)
+        source = _interpolate(filled, on_grid)
         faults, (base, lit) = look.result(), base_job.result()
         if source.pixels is not image:
             faults = diagnose(source.pixels).believing(task)
@@ -129,18 +129,18 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
         _trust(fused, source), use, faults, fused.explanation, fused.scene_state_change,
         fused.notes + source.notes, 0.0, source,
     )  # fmt: skip
-    restoration = _inside(_coloured(restoration, tone), request.free)
+    restoration = _inside(_add_colour(restoration, tone), request.free)
     restoration = _with_faces(restoration, search.result())
-    return _enlarged(restoration, prior, request)
+    return _add_larger(restoration, prior, request)
 
 
-def _interpolated(filled: Filled, warped: Warped | None) -> Filled:
+def _interpolate(filled: FilledPhoto, warped: WarpedPrior | None) -> FilledPhoto:
     """The photo with filled holes, interpolated if it was enlarged by repeating its pixels; not so
     without a prior, or if the prior is the photo itself."""
     repeats = None if warped is None else repeats_of(filled.pixels)
     if repeats is None or warped is None or is_the_photo(filled.pixels, warped):
         return filled
-    pixels = interpolated(filled.pixels, repeats)
+    pixels = interpolate(filled.pixels, repeats)
     return replace(filled, pixels=pixels, notes=(*filled.notes, REPEATED))
 
 
@@ -163,7 +163,7 @@ def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane
 
 def _damage(
     photo: Image,
-    warped: Warped | None,
+    warped: WarpedPrior | None,
     tone: Toning,
     faces: Callable[[], Plane],
     request: Request,
@@ -193,9 +193,9 @@ def check_options(
         raise InputError("scale: expected a prior for 'prior', got none; choose 2, 3 or 4")
 
 
-def _placed(
+def _place(
     photo: Photo, prior: Image | None, request: Request
-) -> tuple[Registration | None, Warped | None]:
+) -> tuple[Registration | None, WarpedPrior | None]:
     """(registration, prior on the photo's grid); both are None if there is no prior."""
     if prior is None:
         return None, None
@@ -203,14 +203,14 @@ def _placed(
     return place, apply(place, prior, size=(photo.width, photo.height))
 
 
-def _trust(fused: Fusion, filled: Filled) -> NDArray[np.float16]:
+def _trust(fused: Fusion, filled: FilledPhoto) -> NDArray[np.float16]:
     """The trust map (H, W, 4) of the fusion, but all "generated" where holes were filled."""
     if not filled.mask.any():
         return fused.trust
     return np.where(filled.mask[..., None], of_one("generated"), fused.trust)
 
 
-def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
+def _add_colour(restoration: Restoration, tone: Toning) -> Restoration:
     """The restoration with colour or tint of an exactly placed prior, unless `tone` is "colour"."""
     if tone == "colour" or restoration.registration is None:
         return restoration
@@ -250,7 +250,7 @@ def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
     return replace(restoration, pixels=pixels, trust=trust)
 
 
-def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -> Restoration:
+def _add_larger(restoration: Restoration, prior: Image | None, request: Request) -> Restoration:
     """The restoration; `larger` is its copy, enlarged with detail of `prior`, if scale is set."""
     if not request.scale:
         return restoration
@@ -280,21 +280,21 @@ def _base(
     gets the light that they would give it as `lit`. In all other cases, `lit` is None.
     """
     if fused and restorer in (DEFAULT_RESTORER, restorers.EMBEDDED):
-        return network.structure(photo, faults), network.lit(photo, faults)
+        return network.structure(photo, faults), network.lit_copy(photo, faults)
     name = restorers.EMBEDDED if restorer == DEFAULT_RESTORER else restorer
     return restorers.restore(photo, name, faults=faults), None
 
 
-def _opened(photo: "Picture", prior: "Picture | None") -> tuple[Photo, Image | None]:
+def _open(photo: "Picture", prior: "Picture | None") -> tuple[Photo, Image | None]:
     """(photo, pixels of the prior or None), read in parallel."""
 
-    def opened(picture: "Picture", name: str) -> Photo:
+    def open_one(picture: "Picture", name: str) -> Photo:
         one = images.as_photo(picture, name=name)
         images.check_size(one.pixels, name=one.name or name)
         return one
 
     if prior is None:
-        return opened(photo, "photo"), None
+        return open_one(photo, "photo"), None
     with ThreadPoolExecutor(1) as beside:
-        other = beside.submit(opened, prior, "prior")
-        return opened(photo, "photo"), other.result().pixels
+        other = beside.submit(open_one, prior, "prior")
+        return open_one(photo, "photo"), other.result().pixels

@@ -11,11 +11,11 @@ from verax import image as images
 from verax.faces.likeness import FaceCheck
 from verax.fusion.dial import CLASSES
 from verax.fusion.explanation import Explanation
-from verax.geometry.register import Registration, Warped
+from verax.geometry.register import Registration, WarpedPrior
 from verax.image import Image, Photo, Plane
 from verax.image.contract import preview_png
 from verax.prints.enlarge import Larger, with_alpha_of
-from verax.prints.holes import Filled
+from verax.prints.holes import FilledPhoto
 from verax.provenance.statement import mark_xmp
 from verax.restorers.faults import Faults
 
@@ -72,7 +72,7 @@ class Restoration:
     pixels: Image
     photo: Photo
     base: Image
-    warped: Warped | None
+    warped: WarpedPrior | None
     registration: Registration | None
     trust: NDArray[np.float16]
     prior: PriorUse
@@ -81,7 +81,7 @@ class Restoration:
     scene_state_change: bool
     notes: tuple[str, ...]
     seconds: float
-    filled: Filled
+    filled: FilledPhoto
     coloured: Plane | None = None
     larger: Larger | None = None
     faces: tuple[FaceCheck, ...] = ()

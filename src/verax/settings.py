@@ -115,7 +115,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         )
     values |= {n: environ[f"VERAX_{n.upper()}"] for n in known if f"VERAX_{n.upper()}" in environ}
     values.setdefault("home", platformdirs.user_data_dir("verax", appauthor=False))
-    typed = {name: _typed(name, value) for name, value in values.items()}
+    typed = {name: _convert(name, value) for name, value in values.items()}
     return Settings(**typed, environ=dict(environ))
 
 
@@ -139,7 +139,7 @@ def _read_file(file: Path, *, needed: bool) -> dict[str, Any]:
         ) from exc
 
 
-def _typed(name: str, value: object) -> Any:  # noqa: ANN401  # as different as the settings
+def _convert(name: str, value: object) -> Any:  # noqa: ANN401  # as different as the settings
     convert, words = _TYPES.get(name, (str, "text"))
     try:
         return convert(value)

@@ -90,7 +90,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-class Reserved:
+class ReservedSpace:
     """`size` bytes of disk space that are reserved for the file `path`, so that its contents will
     fit when it is written.
 

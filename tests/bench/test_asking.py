@@ -120,6 +120,6 @@ def test_a_paid_photo_is_opened_decoded_and_hashed_once_for_all_methods_and_so_i
     (answer,) = tmp_path.glob("home/journal/answers/*/*.json")
     picture = base64.b64decode(json.loads(answer.read_bytes())["data"][0]["b64_json"])
     assert [row.outcome for row in rows] == ["restored"] * 2
-    assert counts.decoded(photo.read_bytes()) == counts.decoded(picture) == 1
+    assert counts.decode(photo.read_bytes()) == counts.decode(picture) == 1
     assert (counts.hashed(), counts.calls["fingerprint"]) == ([1], 1)
     assert counts.opened[str(photo)] == 1

@@ -11,7 +11,7 @@ import pytest
 
 from commands import verax
 from verax import image as images
-from verax.bench import OUTCOMES, Record, finished, open_run
+from verax.bench import OUTCOMES, Record, finished_outputs, open_run
 from verax.bench import plan as plans
 from verax.bench.runner import Progress, extent, rescore, run
 from verax.bench.stages import without_margin
@@ -225,7 +225,7 @@ def test_unchanged_files_are_not_read_again(tmp_path, dataset):
     digests = Digests()
     works = expand(plan, [load(str(dataset), task="dark")], digests=digests)
     run(plan, works, tmp_path / "run", digests=digests)
-    done, known = finished(tmp_path / "run")
+    done, known = finished_outputs(tmp_path / "run")
     wrong = {path: (size, time, "0" * 64) for path, (size, time, _) in known.items()}
 
     assert done == {work.key for work in works}

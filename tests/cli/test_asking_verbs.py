@@ -349,8 +349,8 @@ def test_an_edited_photo_is_opened_decoded_and_hashed_once_and_so_is_its_answer(
     with counting() as counts:
         edit(photo, "warmer")
 
-    assert (counts.opened[str(photo)], counts.decoded(photo.read_bytes())) == (1, 1)
-    assert [counts.decoded(picture) for picture in stored_pictures()] == [1]
+    assert (counts.opened[str(photo)], counts.decode(photo.read_bytes())) == (1, 1)
+    assert [counts.decode(picture) for picture in stored_pictures()] == [1]
     assert (counts.hashed(), counts.calls["fingerprint"]) == ([1], 1)
 
 
@@ -358,5 +358,5 @@ def test_a_generated_picture_is_decoded_once(at_service):
     with counting() as counts:
         invoke("generate", "a cup", *SMALL, "-o", "cup.png")
 
-    assert [counts.decoded(picture) for picture in stored_pictures()] == [1]
+    assert [counts.decode(picture) for picture in stored_pictures()] == [1]
     assert counts.calls["fingerprint"] == 1

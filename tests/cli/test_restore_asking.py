@@ -214,9 +214,9 @@ def test_a_paid_photo_is_opened_decoded_and_hashed_once_and_so_is_its_answer(
 
     assert (done.exit_code, len(at_service.ledger())) == (0, count)
     assert [counts.opened[str(photo)] for photo in photos] == [1] * count
-    assert [counts.decoded(photo.read_bytes()) for photo in photos] == [1] * count
+    assert [counts.decode(photo.read_bytes()) for photo in photos] == [1] * count
     home = Path(os.environ["VERAX_HOME"])
-    assert [counts.decoded(answer) for answer in answers(home)] == [1] * count
+    assert [counts.decode(answer) for answer in answers(home)] == [1] * count
     assert counts.hashed() == [1] * count
     assert (counts.calls["fingerprint"], counts.calls["task"]) == (count, count)
 
@@ -229,8 +229,8 @@ def test_a_stored_answer_and_its_photo_are_decoded_once(at_service, tmp_path):
 
     (answer,) = answers(Path(os.environ["VERAX_HOME"]))
     assert len(at_service.ledger()) == 1
-    assert (counts.opened[str(photo)], counts.decoded(photo.read_bytes())) == (1, 1)
-    assert counts.decoded(answer) == 1
+    assert (counts.opened[str(photo)], counts.decode(photo.read_bytes())) == (1, 1)
+    assert counts.decode(answer) == 1
 
 
 def test_the_record_names_the_call_in_the_journal(at_service, tmp_path):

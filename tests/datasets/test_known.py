@@ -36,7 +36,7 @@ def o_haze(tmp_path):
 
 
 def test_the_catalog_states_task_licence_and_layout_of_every_dataset():
-    entries = registry.known()
+    entries = registry.all_entries()
 
     assert len(entries) >= 40
     for entry in entries.values():
@@ -99,7 +99,7 @@ def test_the_catalog_states_task_licence_and_layout_of_every_dataset():
     ],
 )
 def test_the_sets_of_the_field_are_known(name):
-    assert name in registry.known()
+    assert name in registry.all_entries()
 
 
 def test_frames_of_one_video_are_one_scene(tmp_path):
@@ -107,9 +107,9 @@ def test_frames_of_one_video_are_one_scene(tmp_path):
     crops = ("Canon5D2_5_200_3200_toy_12", "Canon5D2_5_200_3200_toy_13", "Sony_4_200_3200_door_1")
     put(tmp_path, *(f"CroppedImages/{c}_{s}.png" for c in crops for s in ("real", "mean")))
 
-    frames = registry.read(registry.known()["gopro"], tmp_path).items
+    frames = registry.read(registry.all_entries()["gopro"], tmp_path).items
     assert [i.scene for i in frames] == ["GOPR1", "GOPR1"]
-    parts = registry.read(registry.known()["polyu"], tmp_path).items
+    parts = registry.read(registry.all_entries()["polyu"], tmp_path).items
     assert [i.scene for i in parts] == [
         "Canon5D2_5_200_3200_toy", "Canon5D2_5_200_3200_toy", "Sony_4_200_3200_door",
     ]  # fmt: skip
@@ -184,7 +184,7 @@ def test_two_sides_without_one_common_name_are_refused(tmp_path):
 def test_many_photos_share_one_reference(tmp_path):
     put(tmp_path, "indoor/hazy/1400_1.png", "indoor/hazy/1400_2.png", "indoor/gt/1400.png")
 
-    items = registry.read(registry.known()["reside-sots-indoor"], tmp_path).items
+    items = registry.read(registry.all_entries()["reside-sots-indoor"], tmp_path).items
     assert [i.target.name for i in items] == ["1400.png", "1400.png"]
 
 
@@ -192,7 +192,7 @@ def test_open_folders_belong_to_the_key(tmp_path):
     for scene in ("one", "two"):
         put(tmp_path, f"test/{scene}/blur/000001.png", f"test/{scene}/sharp/000001.png")
 
-    items = registry.read(registry.known()["gopro"], tmp_path).items
+    items = registry.read(registry.all_entries()["gopro"], tmp_path).items
     assert [i.target.parent.parent.name for i in items] == ["one", "two"]
 
 
@@ -200,14 +200,14 @@ def test_two_shots_of_a_scene_keep_their_own_reference(tmp_path):
     scene = "SIDD_Medium_Srgb/Data/0001_S6"
     put(tmp_path, *(f"{scene}/0001_{s}_SRGB_{n}.png" for s in ("GT", "NOISY") for n in (10, 11)))
 
-    items = registry.read(registry.known()["sidd"], tmp_path).items
+    items = registry.read(registry.all_entries()["sidd"], tmp_path).items
     assert [i.target.stem[-2:] for i in items] == ["10", "11"]
 
 
 def test_paired_and_unpaired_parts_are_both_found(tmp_path):
     put(tmp_path, "raw-890/1.png", "reference-890/1.png", "challenging-60/7.png")
 
-    dataset = registry.read(registry.known()["uieb"], tmp_path)
+    dataset = registry.read(registry.all_entries()["uieb"], tmp_path)
     assert [bool(i.target) for i in dataset.items] == [True, False]
     assert any("without a reference" in remark for remark in dataset.remarks)
 

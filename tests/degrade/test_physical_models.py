@@ -15,7 +15,7 @@ from verax.degrade.fields import (
 )
 from verax.degrade.optics import disc, rasterise, trajectory, underwater
 from verax.degrade.sensor import add_gaussian, add_shot_and_read, compress, lowlight
-from verax.degrade.weather import bars, blurred, flakes, scatter
+from verax.degrade.weather import bars, blurred_streaks, flakes, scatter
 from verax.image.pixels import guided_filter
 
 
@@ -99,7 +99,7 @@ def test_lower_jpeg_quality_is_farther_from_the_picture(rng):
 
 @pytest.mark.parametrize("angle", [-30.0, 0.0, 25.0])
 def test_smeared_rain_falls_along_its_angle(angle, rng):
-    layer = blurred((256, 256), 1.0, rng, angle=angle)
+    layer = blurred_streaks((256, 256), 1.0, rng, angle=angle)
     gy, gx = np.gradient(cv2.GaussianBlur(layer, (0, 0), 1.5))
     # the structure tensor's minor axis points along the streaks
     tilt = 0.5 * np.degrees(np.arctan2(2 * (gx * gy).mean(), (gx * gx).mean() - (gy * gy).mean()))
@@ -110,7 +110,8 @@ def test_smeared_rain_falls_along_its_angle(angle, rng):
 def test_rain_layers_are_as_bright_as_those_of_published_sets():
     # measured mean added light: 0.03-0.18 for smeared noise, 0.11-0.34 for drawn streaks
     smeared = [
-        blurred((160, 160), 1.0, np.random.default_rng(k), angle=5).mean() for k in range(30)
+        blurred_streaks((160, 160), 1.0, np.random.default_rng(k), angle=5).mean()
+        for k in range(30)
     ]
     drawn = [bars((160, 160), 1.0, np.random.default_rng(k), angle=5).mean() for k in range(30)]
 

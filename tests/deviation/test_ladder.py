@@ -6,7 +6,7 @@ import pytest
 import skimage.data
 
 from verax.deviation import compare, ladder
-from verax.deviation.compare import aligned
+from verax.deviation.compare import align_generated
 from verax.errors import InputError, SizeMismatchError, UnknownNameError
 
 
@@ -81,12 +81,12 @@ def test_a_reference_on_another_grid_is_refused(photo):
 
 def test_an_unknown_alignment_is_refused(photo):
     with pytest.raises(UnknownNameError, match="canvas, global, local"):
-        aligned(photo[:96, :128], photo[:96, :128], "globl")
+        align_generated(photo[:96, :128], photo[:96, :128], "globl")
 
 
 def test_a_picture_of_another_scene_is_not_aligned_beyond_the_canvas(photo):
     other = skimage.data.astronaut().astype(np.float32) / np.float32(255)
 
     with pytest.raises(InputError, match="do not show the same scene"):
-        aligned(photo, other, "global")
-    assert aligned(photo, other, "canvas")[0].shape == photo.shape
+        align_generated(photo, other, "global")
+    assert align_generated(photo, other, "canvas")[0].shape == photo.shape

@@ -122,7 +122,7 @@ def test_an_enlarged_copy_is_a_change_of_size_and_nothing_else():
     deviation = measure(photo(), np.clip(large, 0, 1))
 
     assert deviation.canvas == "resized"
-    assert not deviation.reframed
+    assert not deviation.is_reframed
     assert value(deviation, "generated_width_px") == 720
     assert value(deviation, "scale_x") == pytest.approx(1, abs=2e-3)
     assert deviation.drift < 2
@@ -132,7 +132,7 @@ def test_a_photo_squeezed_into_a_square_is_a_stretch():
     square = cv2.resize(photo(), (213, 213), interpolation=cv2.INTER_AREA)
     deviation = measure(photo(), square)
 
-    assert (deviation.canvas, deviation.reframed) == ("stretch", True)
+    assert (deviation.canvas, deviation.is_reframed) == ("stretch", True)
     assert value(deviation, "aspect_change") == pytest.approx(2 / 3)
     assert value(deviation, "scale_x") == pytest.approx(1, abs=5e-3)
     assert value(deviation, "hidden_share") < 0.02
@@ -142,7 +142,7 @@ def test_a_square_cut_out_of_the_middle_is_a_crop():
     square = cv2.resize(photo()[:, 40:200], (213, 213), interpolation=cv2.INTER_CUBIC)
     deviation = measure(photo(), np.clip(square, 0, 1))
 
-    assert (deviation.canvas, deviation.reframed) == ("crop", True)
+    assert (deviation.canvas, deviation.is_reframed) == ("crop", True)
     assert value(deviation, "scale_x") == pytest.approx(1, abs=5e-3)
     assert value(deviation, "hidden_share") == pytest.approx(1 / 3, abs=0.02)
 

@@ -53,5 +53,5 @@ def test_lamp_post_fence_and_car_lie_where_a_person_sees_them(parking_lot, quali
 def test_a_wide_photo_that_came_back_square_at_night_was_reframed(pictures):
     deviation = measure(*pair(pictures, "134357_290"))
 
-    assert (deviation.canvas, deviation.reframed) == ("crop", True)
+    assert (deviation.canvas, deviation.is_reframed) == ("crop", True)
     assert deviation.scene_state == "day made night"

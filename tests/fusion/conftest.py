@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.geometry.register import Registration, Warped
+from verax.geometry.register import Registration, WarpedPrior
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def place():
         ones = np.ones(prior.shape[:2], np.float32)
         valid = ones if valid is None else valid
         registration = Registration(placed, "", np.eye(3), None, ones, 0.0, 1.0, "stretch")
-        return Warped(prior, valid), registration
+        return WarpedPrior(prior, valid), registration
 
     return place
 

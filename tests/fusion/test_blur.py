@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.fusion.exact import find_blur, sharpened, without_blur
+from verax.fusion.exact import deblur, find_blur, without_blur
 from verax.fusion.planes import luma
 
 
@@ -49,7 +49,7 @@ def test_under_the_kernel_the_result_is_the_photo_again(scene, everywhere, psnr)
     photo = blurred(scene, kernel)
     prior = np.roll(scene, 1, 1)  # not exactly in place, as priors are
     blur = find_blur(luma(photo), luma(prior), everywhere)
-    result, _ = sharpened(photo, prior, everywhere, blur, everywhere)
+    result, _ = deblur(photo, prior, everywhere, blur, everywhere)
 
     inner = np.s_[20:-20, 20:-20]
     again = cv2.filter2D(result, -1, blur.kernel[::-1, ::-1], borderType=cv2.BORDER_REFLECT)

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax.fusion.front import beams, removed
+from verax.fusion.front import beams, find_removed
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_light_that_lies_over_the_scene_is_taken_away(scene):
     light = streak(scene.shape, 26)
     photo = np.clip(scene + 0.3 * light[..., None], 0, 1)
 
-    mask = removed(photo, scene, np.ones(scene.shape[:2], np.float32))
+    mask = find_removed(photo, scene, np.ones(scene.shape[:2], np.float32))
 
     assert mask[light > 0.5].mean() > 0.7
     assert mask[cv2.dilate(light, np.ones((15, 15))) < 0.01].mean() < 0.02
@@ -37,7 +37,7 @@ def test_a_thing_of_its_own_that_the_prior_lost_stays(scene):
     own = np.float32(0.9) + cv2.GaussianBlur(grain, (0, 0), 1.0)[..., None]
     photo = np.clip(scene + thing * (own - scene), 0, 1)
 
-    mask = removed(photo, scene, np.ones(scene.shape[:2], np.float32))
+    mask = find_removed(photo, scene, np.ones(scene.shape[:2], np.float32))
 
     assert mask[thing[..., 0] > 0].mean() < 0.1
 
@@ -61,5 +61,5 @@ def test_a_thin_thing_that_the_prior_only_moved_stays(scene):
     )
     ones = np.ones(scene.shape[:2], np.float32)
 
-    assert removed(photo, same, ones)[wire > 0].mean() < 0.1
-    assert removed(photo, bright, ones)[wire > 0].mean() > 0.9
+    assert find_removed(photo, same, ones)[wire > 0].mean() < 0.1
+    assert find_removed(photo, bright, ones)[wire > 0].mean() > 0.9

@@ -7,7 +7,7 @@ from skimage import data
 
 import verax
 from verax.image import from_uint8
-from verax.image.pixels import interpolated, repeats_of
+from verax.image.pixels import interpolate, repeats_of
 
 PICTURES = ("coffee", "astronaut", "chelsea")
 
@@ -43,7 +43,7 @@ def test_the_period_is_found_and_the_pixels_are_interpolated(picture, side, cut)
 
     assert repeats.period == pytest.approx(400 / side, rel=0.005)
     soft = cv2.GaussianBlur(smooth, (0, 0), 0.3 * repeats.period)
-    assert psnr(interpolated(blocks, repeats), soft) > 30
+    assert psnr(interpolate(blocks, repeats), soft) > 30
 
 
 @pytest.mark.parametrize("quality", [3, 10, 40])

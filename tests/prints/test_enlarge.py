@@ -8,7 +8,7 @@ from skimage import data
 from verax import image as images
 from verax import making, restore
 from verax.errors import InputError
-from verax.prints.enlarge import enlarge, larger_size, on_finer_grid, reduce, settled
+from verax.prints.enlarge import align_finely, enlarge, larger_size, on_finer_grid, reduce
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_detail_is_brought_to_the_place_where_the_photo_has_it(fine, off):
         light, move, (360, 240), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
     )
 
-    moved = settled(np.clip(prior, 0, 1), photo)
+    moved = align_finely(np.clip(prior, 0, 1), photo)
 
     assert psnr(moved, light) > psnr(prior, light) + 3
 

@@ -66,7 +66,7 @@ def states(journal):
 def test_a_folder_is_answered_and_every_answer_belongs_to_its_photo(client, journal, service):
     requests = prepared(client, edits(3))
     batches(client, journal).run(requests)
-    answers = [journal.stored(request) for request in requests]
+    answers = [journal.stored_answer(request) for request in requests]
 
     assert states(journal) == ["done"] * 3
     for index, answer in enumerate(answers):  # the service answers in another order
@@ -81,7 +81,7 @@ def test_the_estimate_is_half_and_equals_the_bill(client, journal, service):
     batches(client, journal).run(requests)
 
     assert service.bill_usd() == pytest.approx(expected, rel=0.01)
-    assert journal.spent("run").billed_usd == pytest.approx(service.bill_usd())
+    assert journal.cost("run").billed_usd == pytest.approx(service.bill_usd())
 
 
 def test_what_is_stored_or_on_its_way_is_not_sent_again(client, journal, service):
@@ -187,7 +187,7 @@ def test_an_expired_batch_keeps_what_was_finished(client, journal, service):
 
     assert first == ["done", "failed", "failed"]
     assert len(service.ledger()) == 3
-    assert all(journal.stored(request) for request in requests)
+    assert all(journal.stored_answer(request) for request in requests)
 
 
 def test_a_refused_line_is_a_refusal_and_the_others_are_answered(client, journal, service):

@@ -302,8 +302,8 @@ def test_no_key_in_logs_errors_tracebacks_or_reprs(service, connected, caplog, s
 def test_what_a_service_says_about_a_key_is_not_repeated(client):
     text = f"Incorrect API key provided: {KEY} (Authorization: Bearer abc.def-123)"
 
-    assert client.transport.redacted(text).count("[key]") == 2
-    assert "abc.def" not in client.transport.redacted(text)
+    assert client.transport.redact(text).count("[key]") == 2
+    assert "abc.def" not in client.transport.redact(text)
 
 
 def test_what_leaves_and_to_whom_is_said(client, service, connected):

@@ -76,7 +76,7 @@ def test_a_failure_that_may_have_been_billed_is_uncertain_and_not_repeated(
 
     assert len(service.ledger()) == 1
     assert states(journal) == ["uncertain"]
-    assert journal.spent("run").most_usd >= service.bill_usd()
+    assert journal.cost("run").most_usd >= service.bill_usd()
 
 
 def test_what_may_have_been_billed_holds_the_limit(journal, client, service):
@@ -109,7 +109,7 @@ def test_a_count_that_cannot_be_counts_at_its_upper_bound(
     assert answers[0].cost_usd is None
     assert "the most that the call can cost" in " ".join(answers[0].notices)
     assert len(service.ledger()) == len(answers) == 2
-    assert service.bill_usd() <= journal.spent("run").most_usd <= limit
+    assert service.bill_usd() <= journal.cost("run").most_usd <= limit
 
 
 def test_with_a_key_of_ones_own_the_price_is_the_sum(journal, client, service):
@@ -129,7 +129,7 @@ def test_a_refusal_without_a_known_code_is_refused_counted_and_not_repeated(
 
     assert len(service.ledger()) == 1
     assert states(journal) == ["refused"]
-    assert journal.spent("run").most_usd >= service.bill_usd()
+    assert journal.cost("run").most_usd >= service.bill_usd()
 
 
 WAYS = ["", "null", "empty", "relative", "redirect", "data", "late", "cut", "keyed"]
@@ -257,7 +257,7 @@ def test_a_web_page_is_no_answer_and_costs_nothing(journal, connected, service):
         call(journal, client, client.prepare(edit())[0])
 
     assert states(journal) == ["failed"]
-    assert journal.spent("run").most_usd == 0
+    assert journal.cost("run").most_usd == 0
 
 
 def test_an_answer_larger_than_the_disk_is_delivered_and_kept_in_part(journal, client, service):
@@ -335,8 +335,8 @@ def test_a_batch_brings_the_same_faults_and_loses_nothing(tmp_path, service, con
     journal, requests = in_a_batch(tmp_path, connected(service.base_url))
     with journal:
         assert states(journal) == ["done", "done"]
-        assert all(journal.stored(one).cost_usd is None for one in requests)
-        assert journal.spent("run").most_usd >= service.bill_usd()
+        assert all(journal.stored_answer(one).cost_usd is None for one in requests)
+        assert journal.cost("run").most_usd >= service.bill_usd()
 
 
 def test_a_batch_that_answers_with_links_has_its_pictures_fetched(tmp_path, service, connected):
@@ -348,7 +348,7 @@ def test_a_batch_that_answers_with_links_has_its_pictures_fetched(tmp_path, serv
         service.state.linked[0].way = "gone"
 
         assert states(journal) == ["done", "done"]
-        assert journal.stored(requests[0]).images[0].width == 1024
+        assert journal.stored_answer(requests[0]).images[0].width == 1024
 
 
 def test_a_line_of_a_batch_that_is_no_json_is_kept_and_stops_nothing(tmp_path, service, connected):

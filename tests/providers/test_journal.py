@@ -221,7 +221,7 @@ def test_a_refusal_is_remembered_in_its_run_and_is_never_a_result(journal):
 
     assert (again.value.stage, again.value.categories) == ("input", ("violence",))
     assert (asked_again, service.calls) == (0, 1)
-    assert journal.stored(REQUEST) is not None
+    assert journal.stored_answer(REQUEST) is not None
 
 
 def test_a_refusal_inside_a_good_answer_is_a_refusal(journal):
@@ -231,7 +231,7 @@ def test_a_refusal_inside_a_good_answer_is_a_refusal(journal):
         journal.call(REQUEST, service, budget=FREE)
 
     assert states(journal) == ["refused"]
-    assert journal.stored(REQUEST) is None
+    assert journal.stored_answer(REQUEST) is None
 
 
 def test_a_broken_picture_is_kept_counted_and_not_paid_again(journal):
@@ -242,7 +242,7 @@ def test_a_broken_picture_is_kept_counted_and_not_paid_again(journal):
 
     assert service.calls == 1
     assert states(journal) == ["unusable"]
-    assert journal.spent("").billed_usd == pytest.approx(COST)
+    assert journal.cost("").billed_usd == pytest.approx(COST)
 
 
 def test_an_interrupt_after_the_body_arrived_loses_nothing(journal):
@@ -278,7 +278,7 @@ def test_what_a_killed_process_left_open_is_closed_on_the_next_start(tmp_path, m
     with Journal(folder) as journal:
         left = states(journal)
         rooms = list(folder.glob("answers/*/*.room"))
-        spent = journal.spent("")
+        spent = journal.cost("")
 
     assert done.returncode == -9
     assert left == [state]
@@ -353,7 +353,7 @@ def test_the_limit_stops_before_anything_is_sent(journal):
         journal.call(replace(REQUEST, repeat_index=2), service, budget=budget)
 
     assert service.calls == 2
-    assert journal.spent("run").billed_usd == pytest.approx(2 * COST)
+    assert journal.cost("run").billed_usd == pytest.approx(2 * COST)
 
 
 def test_runs_do_not_share_their_limit(journal):

@@ -96,16 +96,18 @@ def test_neither_key_nor_place_is_left_anywhere(service, tmp_path, photos, log, 
         def one(path):
             photo = images.read(path)
             try:
-                wishes = generated.Wishes(model="gpt-image-2", quality="low", task="dehaze")
-                prior = generated.ask(photo, desk, wishes)
-                return repr(photo) + repr(prior.asking) + repr(prior.answer)
+                choices = generated.PriorOptions(model="gpt-image-2", quality="low", task="dehaze")
+                prior = generated.ask(photo, desk, choices)
+                return repr(photo) + repr(prior.draft) + repr(prior.answer)
             except VeraxError as exc:
                 return message_of(exc)
 
         with ThreadPoolExecutor(3) as threads:
             reports += threads.map(one, photos)
-        asking = generated.plan(images.read(photos[0]), client, generated.Wishes(prompt="again"))
-        request = plain(asking.request)
+        draft = generated.plan(
+            images.read(photos[0]), client, generated.PriorOptions(prompt="again")
+        )
+        request = plain(draft.request)
         batches = Batches(client, journal, Budget(load_tariff(batch=True), "batch"))
         batches.run([request], poll_s=0.0)
         reports += [repr(batches), repr(journal.records.select()), repr(request)]
@@ -137,9 +139,9 @@ def test_the_photo_that_is_sent_carries_no_metadata(service, tmp_path, monkeypat
     settings = load({"VERAX_BASE_URL": service.base_url, "VERAX_API_KEY": KEY})
     client = connect(settings, today=date(2026, 11, 20))
     photo = images.read(photo_with_a_place(tmp_path / "a.jpg", 0))
-    asking = generated.plan(photo, client, generated.Wishes(prompt="x"))
+    draft = generated.plan(photo, client, generated.PriorOptions(prompt="x"))
     client.transport.close()
-    with Image.open(io.BytesIO(asking.request.images[0].data)) as sent:
+    with Image.open(io.BytesIO(draft.request.images[0].data)) as sent:
         carried = set(sent.info)
 
     assert carried == set()

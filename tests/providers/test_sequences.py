@@ -132,7 +132,7 @@ class Sequences(RuleBasedStateMachine):
     @invariant()
     def the_ledger_stays_within_the_limit(self):
         assert self.service.bill_usd() <= self.limit + 1e-9
-        assert self.service.bill_usd() <= self.journal.spent(RUN).most_usd + 1e-9
+        assert self.service.bill_usd() <= self.journal.cost(RUN).most_usd + 1e-9
 
     @invariant()
     def nothing_is_paid_twice(self):
@@ -143,7 +143,7 @@ class Sequences(RuleBasedStateMachine):
     def no_picture_that_was_paid_is_missing(self):
         for which in self.delivered:
             request = request_of(self.client, *which)
-            assert self.journal.stored(request, self.client.transport.fetch).images
+            assert self.journal.stored_answer(request, self.client.transport.fetch).images
 
 
 def play(folder, examples, steps):

@@ -123,7 +123,7 @@ def test_the_owner_of_photos_without_a_licence_states_it_and_it_covers_no_others
 
 
 def test_the_catalog_and_the_licence_reader_agree():
-    entries = registry.known().values()
+    entries = registry.all_entries().values()
 
     assert [e.name for e in entries if e.redistribute != (may_publish(e.licence) == "")] == []
 

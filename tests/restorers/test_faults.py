@@ -270,7 +270,7 @@ def test_a_dim_photo_with_noise_is_not_dark(name):
 
 
 def test_a_tone_network_that_keeps_what_it_saw_is_asked_for_its_severities_alone(photo):
-    tone = runtime.embedded("tone")
+    tone = runtime.embedded_network("tone")
     silent = replace(tone, session=Silent(tone.session))
     small = runtime.thumbnail(photo, tone.multiple)
 

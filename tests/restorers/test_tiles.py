@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.restorers.runtime import tiles, toned
+from verax.restorers.runtime import apply_transform, tiles
 
 
 @pytest.mark.parametrize("size", [(576, 576), (577, 700), (1025, 96), (2000, 1500)])
@@ -38,4 +38,4 @@ def test_the_transform_is_enlarged_as_opencv_enlarges():
     full = cv2.resize(np.moveaxis(transform, 0, 2), (64, 96), interpolation=cv2.INTER_LINEAR)
     truth = np.clip(photo * np.exp(full[..., :3]) + full[..., 3:], 0, 1)
 
-    assert np.abs(toned(photo, transform) - truth).max() < 1e-4
+    assert np.abs(apply_transform(photo, transform) - truth).max() < 1e-4

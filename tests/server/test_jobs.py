@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from verax.server import Problem
-from verax.server.queue import WorkQueue, limited, worker_process
+from verax.server.queue import WorkQueue, run_limited, worker_process
 
 
 def one_worker(waiting=64):
@@ -104,7 +104,7 @@ def test_work_that_never_ends_is_ended():
     async def play():
         jobs = WorkQueue(worker_process, 1, 64)
         with pytest.raises(Problem) as stuck:
-            await jobs.run("ada", limited, time.sleep, 1, 60)
+            await jobs.run("ada", run_limited, time.sleep, 1, 60)
         after = await jobs.run("ada", os.getpid)
         await jobs.close()
         return stuck.value.status, after

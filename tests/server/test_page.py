@@ -443,7 +443,7 @@ def test_the_price_shown_is_that_of_the_planned_edit(http):
     shown = http.get("/page/price", params=wish).json()
     service = connect(load({"OPENAI_API_KEY": "x"}), today=datetime.now(UTC).date())
     photo = images.from_array(np.full((616, 1066, 3), 0.5, np.float32))
-    planned = generated.plan(photo, service, generated.Wishes(model=model, task="dehaze"))
+    planned = generated.plan(photo, service, generated.PriorOptions(model=model, task="dehaze"))
     expected = load_tariff().estimate(planned.request)
 
     assert shown["size"] == planned.request.size

@@ -113,7 +113,7 @@ def test_the_gateway_reads_decodes_and_hashes_a_paid_photo_and_its_answer_once(
 
     (record,) = answer.about["verax"]["restorations"]
     assert record["prior"] == "used"
-    assert counts.decoded((tmp_path / "answer-0").read_bytes()) == 1
-    assert counts.decoded(photo) == 1
+    assert counts.decode((tmp_path / "answer-0").read_bytes()) == 1
+    assert counts.decode(photo) == 1
     assert counts.opened[str(file)] == 2  # by the intake process, and where it is decoded
     assert (counts.hashed(), counts.calls["fingerprint"]) == ([1], 1)

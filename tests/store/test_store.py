@@ -12,7 +12,7 @@ import pytest
 
 from verax.errors import InputError, OutputError
 from verax.image import replace_file
-from verax.store import Presence, Reserved, open_database, transaction, write_whole, writing
+from verax.store import Presence, ReservedSpace, open_database, transaction, write_whole, writing
 
 FIRST = ["CREATE TABLE things (name TEXT)"]
 SECOND = [*FIRST, "ALTER TABLE things ADD COLUMN size INTEGER; CREATE INDEX x ON things (size)"]
@@ -134,12 +134,12 @@ def test_a_folder_that_is_gone_is_not_made_again(tmp_path):
 
 def test_no_space_is_an_output_error_that_names_the_file(tmp_path, small_files):
     with pytest.raises(OutputError, match=r"cannot write .*answer.*free space"):
-        Reserved(tmp_path / "answer", 1_000_000)
+        ReservedSpace(tmp_path / "answer", 1_000_000)
     assert names(tmp_path) == []
 
 
 def test_reserved_space_becomes_the_file(tmp_path):
-    room = Reserved(tmp_path / "answer", 1_000_000)
+    room = ReservedSpace(tmp_path / "answer", 1_000_000)
     held = (tmp_path / "answer.room").stat().st_blocks * 512
     room.fill(b"short")
     room.drop()
@@ -205,7 +205,7 @@ def test_rows_have_names(database):
 
 
 def test_what_does_not_fit_is_kept_as_far_as_it_does(tmp_path, small_files):
-    room = Reserved(tmp_path / "answer", 1_000)
+    room = ReservedSpace(tmp_path / "answer", 1_000)
     with pytest.raises(OutputError):
         room.fill(b"x" * 100_000)
 

@@ -8,7 +8,7 @@ import toy
 from onnx import numpy_helper
 
 from verax import restorers
-from verax.cli.train import described, weights_files
+from verax.cli.train import describe_file, weights_files
 from verax.errors import InputError, OutputError, RunError, SettingsError
 from verax.restorers import runtime
 from verax.training import export
@@ -87,7 +87,7 @@ def test_a_narrowed_model_answers_nearly_as_before(precision, bytes_each):
     model = onnx.helper.make_model(
         graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", export.OPSET)]
     )
-    small = export.narrowed(model, precision)
+    small = export.narrow_weights(model, precision)
     inputs = np.random.default_rng(1).random((1, 16, 9, 11), np.float32)
     before, after = (export.run(m.SerializeToString(), inputs)[0] for m in (model, small))
 
@@ -134,7 +134,7 @@ def test_tiles_and_the_whole_photo_agree(files):
     tone = runtime.open_network(files / "tone.onnx", "tone")
     detail = runtime.open_network(files / "detail.onnx", "detail")
     transform, *_ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
-    bright = runtime.toned(photo, transform)
+    bright = runtime.apply_transform(photo, transform)
     whole = runtime.repair(photo, bright, detail)
     tiled = runtime.repair(photo, bright, detail, tile=96)
 
@@ -149,7 +149,7 @@ def test_any_size_comes_back_as_it_was(files, size):
     tone = runtime.open_network(files / "tone.onnx", "tone")
     transform, *_ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
     detail = runtime.open_network(files / "detail.onnx", "detail")
-    out = runtime.repair(photo, runtime.toned(photo, transform), detail)
+    out = runtime.repair(photo, runtime.apply_transform(photo, transform), detail)
 
     assert out.shape == photo.shape
     assert out.dtype == np.float32
@@ -181,7 +181,7 @@ def test_a_checkpoint_is_a_restorer_and_so_is_its_file(kind, checkpoints, files)
 def test_files_are_listed_with_what_they_are(checkpoints, files, tmp_path):
     (tmp_path / "wrong.onnx").write_bytes(b"no")
     places = [checkpoints["tone"], files, tmp_path]
-    labels = [described(path).good_for for path in weights_files(places)]
+    labels = [describe_file(path).good_for for path in weights_files(places)]
 
     assert labels[:3] == [
         "tone network of `verax train`",

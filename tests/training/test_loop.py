@@ -168,7 +168,7 @@ def test_a_wrong_recipe_is_explained(tmp_path, text, message):
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_named_recipes_can_start(name):
-    runs = training.named(name, ("x",))
+    runs = training.named_runs(name, ("x",))
 
     assert list(runs) == ["tone", "dark", "dusk", "detail", "rain"]
     assert all(training.check(run) for run in runs.values())

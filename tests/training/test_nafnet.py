@@ -2,7 +2,7 @@ import pytest
 import torch
 import toy
 
-from verax.restorers.nafnet import DetailNet, ToneNet, toned
+from verax.restorers.nafnet import DetailNet, ToneNet, apply_transform
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def test_networks_start_near_the_photo(inputs):
     transform, _ = ToneNet(toy.TINY_TONE)(inputs[:, :3])
     residual, gates, _ = DetailNet(toy.TINY)(inputs)
 
-    assert (toned(inputs[:, :3], transform) - inputs[:, :3]).abs().mean() < 0.05
+    assert (apply_transform(inputs[:, :3], transform) - inputs[:, :3]).abs().mean() < 0.05
     assert residual.abs().max() < 0.05
     assert gates.max() < 0.05
 
@@ -42,7 +42,7 @@ def test_detail_does_not_depend_on_what_is_far_away(inputs):
 
 
 def test_the_identity_transform_keeps_the_photo(inputs):
-    assert torch.equal(toned(inputs[:, :3], torch.zeros(1, 6, 8, 6)), inputs[:, :3])
+    assert torch.equal(apply_transform(inputs[:, :3], torch.zeros(1, 6, 8, 6)), inputs[:, :3])
 
 
 def test_severities_are_of_the_degradations_in_their_order():

@@ -17,13 +17,13 @@ CROPS = {"tone": 48, "detail": 32}
 @pytest.mark.parametrize("name", training.RECIPES)
 def test_a_recipe_makes_every_network_that_restores(name):
     judge = {"judge"}  # names what a photo suffers from; benchmarks/fit_judge.py makes it
-    assert set(training.named(name, ("x",))) == set(weights.FILES) - judge
+    assert set(training.named_runs(name, ("x",))) == set(weights.FILES) - judge
 
 
 @pytest.mark.parametrize("file", ["tone", "rain"])
 def test_the_gpu_recipe_runs_from_photos_to_a_restorer(file, tmp_path):
     data = toy.folder(tmp_path / "data", size=(96, 128))
-    recipe = training.named("gpu", (str(data),))[file]
+    recipe = training.named_runs("gpu", (str(data),))[file]
     shape = replace(recipe.shape, widths=(8, 16), blocks=1, middle=1)
     tiny = replace(
         recipe, shape=shape, steps=2, minutes=0.0, crop=CROPS[recipe.network], batch=2, workers=1,
@@ -44,7 +44,7 @@ def test_what_a_recipe_makes_fits_in_the_package(name):
 
     sizes = [
         sum(p.numel() for p in build(recipe).parameters())
-        for recipe in training.named(name, ("x",)).values()
+        for recipe in training.named_runs(name, ("x",)).values()
     ]
 
     assert 2 * sum(sizes) < 12e6

@@ -63,7 +63,7 @@ def test_wrong_calls_are_explained(tmp_path):
 def test_a_shown_recipe_reads_back_as_the_same_recipe(tmp_path, name):
     from verax import training
 
-    for network, recipe in training.named(name, ("photos",)).items():
+    for network, recipe in training.named_runs(name, ("photos",)).items():
         words = ("--recipe", name, "--network", network, "--data", "photos", "--show")
         (tmp_path / "shown.toml").write_text(invoke("train", *words).output)
         assert training.read(tmp_path / "shown.toml").as_dict() == recipe.as_dict()

@@ -22,7 +22,7 @@ from verax import image as images
 from verax.align.tables import EditPair, parquet
 from verax.bench.engines import ENGINES
 from verax.errors import InputError, MissingExtraError, RunError, SettingsError, choose
-from verax.geometry.register import Registration, Warped, apply, register
+from verax.geometry.register import Registration, WarpedPrior, apply, register
 from verax.image import Image, Plane, replace_file
 from verax.store import Presence, open_database, transaction
 
@@ -73,14 +73,14 @@ def align(pair: EditPair, *, folder: Path, options: AlignOptions) -> dict[str, A
     }
     try:
         photo, edited = (
-            _opened(side.read(), str(side), options.size) for side in (pair.photo, pair.edited)
+            _open(side.read(), str(side), options.size) for side in (pair.photo, pair.edited)
         )
-        return row | _aligned(pair, photo, edited, folder, options)
+        return row | _align(pair, photo, edited, folder, options)
     except InputError as exc:
         return row | {"verdict": "unreadable", "reason": str(exc)}
 
 
-def _opened(data: bytes, name: str, size: int) -> Image:
+def _open(data: bytes, name: str, size: int) -> Image:
     pixels = images.decode(data, name=name).pixels
     images.check_size(pixels, name=name)
     height, width = pixels.shape[:2]
@@ -92,7 +92,7 @@ def _opened(data: bytes, name: str, size: int) -> Image:
     return np.asarray(np.clip(reduced, 0, 1), np.float32)
 
 
-def _aligned(
+def _align(
     pair: EditPair, photo: Image, edited: Image, folder: Path, options: AlignOptions
 ) -> dict[str, Any]:
     registration = register(photo, edited)
@@ -101,7 +101,7 @@ def _aligned(
         registration.placed == "roughly" and options.roughly
     ):
         return facts
-    warped: Warped = apply(registration, edited, size=(photo.shape[1], photo.shape[0]))
+    warped: WarpedPrior = apply(registration, edited, size=(photo.shape[1], photo.shape[0]))
     left, top, right, bottom = box = seen_box(warped.valid)
     share = (right - left) * (bottom - top) / warped.valid.size
     if share < options.min_share or min(right - left, bottom - top) < images.MIN_SIDE:

@@ -16,7 +16,7 @@ from verax.store import open_database, transaction, writing
 OUTCOMES = ("restored", "refused", "failed", "wrong_size", "prior_not_placed", "abstained")
 
 
-def _placed(column: str) -> str:
+def _rename_outcome(column: str) -> str:
     """An SQL expression: the registration or deviation that `column` has as JSON, converted from
     the format of older versions. Its keys "outcome" and "accepted" are replaced by "placed", which
     says whether the prior could be registered: "exactly", "roughly" or "not"."""
@@ -53,8 +53,8 @@ MIGRATIONS = (
     """,
     f"""
     UPDATE outputs SET outcome = 'prior_not_placed' WHERE outcome = 'registration_refused';
-    UPDATE outputs SET registration = {_placed("registration")} WHERE registration <> '';
-    UPDATE deviations SET value = {_placed("value")}
+    UPDATE outputs SET registration = {_rename_outcome("registration")} WHERE registration <> '';
+    UPDATE deviations SET value = {_rename_outcome("value")}
     """,
 )
 
@@ -193,7 +193,7 @@ class Record:
         rows = self.connection.execute(f"SELECT key FROM outputs WHERE NOT ({again})")
         return {row[0] for row in rows}
 
-    def scored(self) -> set[tuple[str, str]]:
+    def score_keys(self) -> set[tuple[str, str]]:
         """(key of the output, name of the metric) for every stored score."""
         return {(r[0], r[1]) for r in self.connection.execute("SELECT key, metric FROM scores")}
 
@@ -258,7 +258,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> 
         )
 
 
-def spent(rows: Iterable[OutputRow]) -> float:
+def total_cost(rows: Iterable[OutputRow]) -> float:
     """The total cost in US dollars; a provider call that made several outputs counts once."""
     return sum(
         {
@@ -268,7 +268,7 @@ def spent(rows: Iterable[OutputRow]) -> float:
     )
 
 
-def finished(folder: Path) -> tuple[set[str], dict[str, Any]]:
+def finished_outputs(folder: Path) -> tuple[set[str], dict[str, Any]]:
     """The keys of the outputs that a run need not make again, and the hashes of its input files.
 
     The hashes are {path: [size in bytes, time of change in ns, SHA-256]}. Both are empty for a

@@ -37,7 +37,7 @@ def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) ->
     Suits functions that release the GIL while they compute, as OpenCV and NumPy do.
     """
     with ThreadPool(workers) as pool:
-        yield from _bounded(pool, stage, items, workers * BACKLOG)
+        yield from _run_bounded(pool, stage, items, workers * BACKLOG)
 
 
 def processes(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
@@ -47,7 +47,7 @@ def processes(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) 
     """
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-        yield from _bounded(pool, stage, items, workers * BACKLOG)
+        yield from _run_bounded(pool, stage, items, workers * BACKLOG)
 
 
 def end_with_parent() -> None:
@@ -62,7 +62,7 @@ def end_with_parent() -> None:
     Thread(target=wait_for_the_end, daemon=True).start()
 
 
-def _bounded(
+def _run_bounded(
     pool: Executor, stage: Callable[[In], Out], items: Iterable[In], backlog: int
 ) -> Iterator[Out]:
     source = iter(items)

@@ -212,7 +212,7 @@ class Method:
     alone: bool = False
 
 
-def fitted(prior: Image, photo: Image) -> Image:
+def resize_to_photo(prior: Image, photo: Image) -> Image:
     """The prior, only resized to the photo's size, without registration."""
     return resize_picture(prior, (photo.shape[1], photo.shape[0]))
 
@@ -226,7 +226,7 @@ def restorer(photo: Image, prior: Image | None, argument: str, fidelity: float) 
 
 
 def raw_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    return ABSENT if prior is None else Output(fitted(prior, photo))
+    return ABSENT if prior is None else Output(resize_to_photo(prior, photo))
 
 
 def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:

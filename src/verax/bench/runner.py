@@ -222,7 +222,7 @@ def _make_outputs(
         finished += len(rows)
         failed += sum(row.outcome in ("failed", "refused") for row in rows)
         new += [row for row in rows if row.cost_usd]
-        tell(Progress("outputs", finished, len(works), failed, bench.spent(new)))
+        tell(Progress("outputs", finished, len(works), failed, bench.total_cost(new)))
     return len(open_works)
 
 
@@ -233,7 +233,7 @@ def _make_scores(
     go: Callable[..., Iterator[list[ScoreRow]]],
     tell: Callable[[Progress], None],
 ) -> int:
-    scored = record.scored()
+    scored = record.score_keys()
     todo = []
     for row in record.outputs():
         missing = tuple(name for name in names if (row.key, name) not in scored)
@@ -296,4 +296,4 @@ def _summary(record: Record, outputs: int, scores: int, aside: int) -> RunSummar
     outcomes = {o: counts[o] for o in bench.OUTCOMES}
     every_reason = Counter(f"{row.outcome}: {row.reason}" for row in rows if row.reason)
     reasons = dict(every_reason.most_common(MOST_REASONS))
-    return RunSummary(len(rows), outcomes, outputs, scores, bench.spent(rows), aside, reasons)
+    return RunSummary(len(rows), outcomes, outputs, scores, bench.total_cost(rows), aside, reasons)

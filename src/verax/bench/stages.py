@@ -252,7 +252,7 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
     try:
         photo = images.read(path.parent.parent / row.photo).pixels
         raw = row.method == "raw-prior"
-        picture = (_generated(row) if raw else None) or images.read(path)
+        picture = (_generated_picture(row) if raw else None) or images.read(path)
         output = picture.pixels
         look = compare(photo, output)
         changes = deviation(look).record()
@@ -266,7 +266,7 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
     return row.key, json.dumps(changes)
 
 
-def _generated(row: OutputRow) -> Photo | None:
+def _generated_picture(row: OutputRow) -> Photo | None:
     """The prior of an output at its own size, before it was resized: read from its file, or
     simulated again. None if the prior was neither read from a file nor simulated."""
     if row.prior == "files" and row.prior_file:

@@ -208,11 +208,11 @@ def _item_work(
                     licence=item.licence,
                     scene=scene,
                 )
-                works += _repeated(plan, work) if work.model else [work]
+                works += _repeat(plan, work) if work.model else [work]
     return works
 
 
-def _repeated(plan: Plan, work: Work) -> list[Work]:
+def _repeat(plan: Plan, work: Work) -> list[Work]:
     """Copies of `work`, which calls a provider: one per prompt and repeat of the plan."""
     asking = replace(work, generator=work.model, quality=plan.quality)
     return [

@@ -16,7 +16,7 @@ Scalar = str | int | float | bool
 
 
 @cache
-def _shipped(name: str) -> Table:
+def _shipped_table(name: str) -> Table:
     file = files("verax.catalog") / f"{name}.toml"
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
@@ -34,9 +34,9 @@ def table(name: str, *, changes: Path | None = None) -> Table:
     """
     mine = changes / f"{name}.toml" if changes else None
     if mine is None or not mine.is_file():
-        return merge(_shipped(name), {})
+        return merge(_shipped_table(name), {})
     try:
-        return merge(_shipped(name), tomllib.loads(mine.read_text(encoding="utf-8")))
+        return merge(_shipped_table(name), tomllib.loads(mine.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SettingsError(
             f"{mine}: expected a TOML file in UTF-8, but it cannot be read: {exc}; correct it"

@@ -115,7 +115,7 @@ class Model:
         """Names of the qualities that the model accepts, cheapest first, without "auto"."""
         return tuple(q for q in self.fields.get("quality", ()) if q != "auto")
 
-    def ended(self, today: date) -> bool:
+    def has_ended(self, today: date) -> bool:
         return self.ends is not None and today >= self.ends
 
 
@@ -145,7 +145,7 @@ def limits(*, changes: Path | None = None) -> ModelLimits:
     return ModelLimits(**table("models", changes=changes)["limits"])
 
 
-def checked(*, changes: Path | None = None) -> date:
+def check_date(*, changes: Path | None = None) -> date:
     """The day on which the catalog's prices and dates were last compared with their sources. A file
     models.toml in the user's folder `changes` may state another day."""
     day: date = table("models", changes=changes)["checked"]
@@ -177,7 +177,7 @@ def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
     down by `today`.
     """
     alive = _by_name(known, name)
-    if alive.ended(today):
+    if alive.has_ended(today):
         other = "choose another one; to list the models, run: verax models"
         way = f"use {alive.successor} instead" if alive.successor else other
         raise InputError(f"the model {name} was shut down on {alive.ends}; {way}")
@@ -251,7 +251,7 @@ def _by_name(known: Mapping[str, Model], name: str) -> Model:
 
 
 def _family(name: str, families: Mapping[str, Any]) -> Model:
-    entry = _inherited(name, families)
+    entry = _inherit(name, families)
     sizes = dict(entry.get("sizes", {}))
     sizes["fixed"] = tuple(parse_size(text) for text in sizes.get("fixed", ()))
     try:
@@ -276,13 +276,13 @@ def _family(name: str, families: Mapping[str, Any]) -> Model:
         ) from exc
 
 
-def _inherited(name: str, families: Mapping[str, Any]) -> dict[str, Any]:
+def _inherit(name: str, families: Mapping[str, Any]) -> dict[str, Any]:
     """The catalog entry of a model family. What it lacks is taken from the family that its field
     `like` names, if any; but a table `refused` of its own is used as it is."""
     entry = choose(families, name, kind="model family")
     if "like" not in entry:
         return dict(entry)
-    parent = _inherited(entry["like"], families)
+    parent = _inherit(entry["like"], families)
     merged = merge(parent, entry)
     merged["refused"] = entry.get("refused", parent.get("refused", {}))
     return merged

@@ -68,7 +68,7 @@ def demo(
     """Restore an example: a darkened photo with a simulated prior. Needs no network."""
     from verax import image as images
     from verax import pipeline
-    from verax.bench.plan import fitted
+    from verax.bench.plan import resize_to_photo
     from verax.priors.simulated import EXAMPLE_SEED, EXAMPLE_SEVERITY, example
     from verax.report.sheet import restoration_sheet
 
@@ -81,7 +81,7 @@ def demo(
         "prior_source": f"simulated, seed {EXAMPLE_SEED}: no image generator was used",
         "psnr_db": {
             "photo": psnr_db(photo, clean),
-            "prior_resized": psnr_db(fitted(prior, clean), clean),
+            "prior_resized": psnr_db(resize_to_photo(prior, clean), clean),
             "restoration": psnr_db(result.pixels, clean),
         },
         **result.record(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from verax.cli.bench_results import compare, export, progress_bar, report, score, show
-from verax.cli.paid import PANEL, Terms, grouped
+from verax.cli.paid import PANEL, Terms, group_options
 from verax.cli.prior_calls import POLL_S, Batching, open_bench_calls
 from verax.errors import SettingsError, choose, quantity
 
@@ -103,7 +103,7 @@ class RunOptions:
 
 
 @app.command()
-@grouped
+@group_options
 def run(
     *,
     plan_file: Annotated[
@@ -179,14 +179,14 @@ def announced_works(
 ) -> "tuple[list[Work], Digests]":
     """Print what is left to do of the run in folder `output`. Returns (all its work items, hashes
     of its input files). `deviation`: measure changes, too; `needs`: words on what it needs."""
-    from verax.bench import finished
+    from verax.bench import finished_outputs
     from verax.bench.runner import disk_gb, extent
     from verax.bench.work import Digests, expand
     from verax.store import free_gb
 
-    done, known = finished(output)
+    done, known = finished_outputs(output)
     digests = Digests({path: (size, time, sha256) for path, (size, time, sha256) in known.items()})
-    datasets = loaded(plan, needs)
+    datasets = load_datasets(plan, needs)
     works = expand(plan, datasets, digests=digests)
     notes = [remark for dataset in datasets for remark in dataset.remarks]
     simulated = len({work.photo for work in works if work.prior == "simulated"})
@@ -207,7 +207,7 @@ def announced_works(
     return works, digests
 
 
-def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
+def load_datasets(plan: "Plan", needs: str = "") -> "list[Dataset]":
     """The datasets of a plan. Raises SettingsError if some are missing; its message says how to get
     each, and for several also what the plan needs: `needs`, in words that follow "You need"."""
     from verax.datasets.registry import load

@@ -33,7 +33,7 @@ def list_datasets(
 
     home = _home()
     mine = registry.places(home)
-    known = registry.known(changes=home)
+    known = registry.all_entries(changes=home)
     entries = [e for e in known.values() if task in ("", e.task)]
     own = {n: p for n, p in mine.items() if n not in known and task in ("", p.task)}
     if as_json:
@@ -149,7 +149,7 @@ def add(
 
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder, found none; check the path")
-    known = registry.known(changes=_home())
+    known = registry.all_entries(changes=_home())
     entry, alike = registry.recognise(folder, known) if not name else (known.get(name), [])
     if entry is not None:
         if task or licence:
@@ -236,7 +236,7 @@ def _show(dataset: "Dataset") -> None:
 def _entry(name: str) -> "DatasetEntry":
     from verax.datasets import registry
 
-    return choose(registry.known(changes=_home()), name, kind="dataset")
+    return choose(registry.all_entries(changes=_home()), name, kind="dataset")
 
 
 def _home() -> Path:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verax.cli.paid import CallOptions, Guides, PaidCalls, Picture, Terms, grouped, paid_calls
+from verax.cli.paid import CallOptions, Guides, PaidCalls, Picture, Terms, group_options, paid_calls
 
 if TYPE_CHECKING:
     from verax.image import Image, Photo
     from verax.making import Origin
     from verax.priors import Judge, Session
-    from verax.priors.generated import Asking, Wishes
+    from verax.priors.generated import Draft, PriorOptions
     from verax.providers import GeneratedImage, GenerateRequest
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Result file (the best).")]
@@ -46,7 +46,7 @@ class TurnOptions:
     ] = False
 
 
-@grouped
+@group_options
 def edit(
     *,
     photo: Annotated[Path, typer.Argument(help="The photo.")],
@@ -62,25 +62,25 @@ def edit(
     from verax import image as images
     from verax import making
     from verax.priors import Turn, edit_judges, load_session
-    from verax.priors.generated import Wishes
+    from verax.priors.generated import PriorOptions
 
     target = output or photo.with_name(f"{photo.stem}_edited.png")
     images.check_target(target)
-    original = making.opened(photo)
+    original = making.open_picture(photo)
     file = turning.session or target.with_name(f"{target.stem}.session.json")
     session = load_session(file, photo=photo, sha256=original.photo.sha256)
     session = session.reject_last() if turning.reject_last else session
     session = session.reopen(instruction)
     source, prompt = turn_source(session, original.photo, instruction, from_last=turning.from_last)
-    wishes = Wishes(**picture.fields(), prompt=prompt, input_fidelity=guides.input_fidelity)
+    choices = PriorOptions(**picture.fields(), prompt=prompt, input_fidelity=guides.input_fidelity)
     with paid_calls(terms) as calls:
         credentials = making.credentials_of(calls.desk.settings)
-        asking = plan_edit(calls, source, wishes, guides)
-        candidates = ask_edits(calls, source, asking, choosing.best_of)
+        draft = plan_edit(calls, source, choices, guides)
+        candidates = ask_edits(calls, source, draft, choosing.best_of)
     if not candidates:
         return
     unchanged = turning.as_generated or picture.background == "transparent"  # keeps its alpha
-    origin = making.Origin(original, system=asking.request.model, credentials=credentials)
+    origin = making.Origin(original, system=draft.request.model, credentials=credentials)
     session = session.set_aside(target)
     session.save(file)
     files, best = write_all(
@@ -90,7 +90,7 @@ def edit(
         instruction=instruction,
         source="last" if turning.from_last else "original",
         prompt=prompt,
-        model=asking.request.model,
+        model=draft.request.model,
         fingerprint=best[0].fingerprint,
         output=str(files[0].resolve()),
     )
@@ -110,36 +110,36 @@ def turn_source(
     return images.read(session.last_output()), instruction
 
 
-def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
-    """The unsent request to edit `source`, by the user's options `wishes` and files in `guides`."""
+def plan_edit(calls: PaidCalls, photo: "Photo", choices: "PriorOptions", guides: Guides) -> "Draft":
+    """The unsent request to edit `photo`, by the options `choices` and the files in `guides`."""
     from verax import image as images
     from verax.priors import generated
 
-    model = wishes.model or calls.desk.settings.model or generated.DEFAULT_MODEL
+    model = choices.model or calls.desk.settings.model or generated.DEFAULT_MODEL
     return generated.plan(
-        source,
+        photo,
         calls.desk.client,
-        replace(wishes, model=model),
+        replace(choices, model=model),
         mask=None if guides.mask is None else generated.mask_plane(images.read(guides.mask)),
         markup=None if guides.markup is None else images.read(guides.markup),
         references=tuple(images.read(path) for path in guides.reference or ()),
     )
 
 
-def ask_edits(calls: PaidCalls, source: "Photo", asking: "Asking", count: int) -> "list[Candidate]":
+def ask_edits(calls: PaidCalls, source: "Photo", draft: "Draft", count: int) -> "list[Candidate]":
     """The pictures from `count` calls of a request, on the grid of `source`; [] on a dry run."""
     from verax.priors.generated import on_grid, receive
 
     candidates = []
-    for request, answer in calls.ask(asking.request, count, asking.notices):
-        again = replace(asking, request=request)
+    for request, answer in calls.ask(draft.request, count, draft.notices):
+        again = replace(draft, request=request)
         for index, image in enumerate(answer.images):
             prior = on_grid(receive(again, answer, index=index), source)
             candidates.append(Candidate(image, prior.pixels, prior.notices, request.fingerprint()))
     return candidates
 
 
-@grouped
+@group_options
 def generate(
     *,
     prompt: Annotated[str, typer.Argument(help="What the picture should show.")],
@@ -162,10 +162,10 @@ def generate(
     target = output or Path(f"generated.{picture.output_format or 'png'}")
     images.check_target(target)
     with paid_calls(terms) as calls:
-        draft = GenerateRequest(**picture.fields(), prompt=prompt)
-        request, notices = plan_generation(calls, draft, (size, aspect))
+        basis = GenerateRequest(**picture.fields(), prompt=prompt)
+        request, notices = plan_generation(calls, basis, (size, aspect))
         candidates = [
-            Candidate(image, image.decoded().pixels, answer.notices, one.fingerprint())
+            Candidate(image, image.decode().pixels, answer.notices, one.fingerprint())
             for one, answer in calls.ask(request, choosing.best_of, notices)
             for image in answer.images
         ]
@@ -182,17 +182,17 @@ def generate(
 
 
 def plan_generation(
-    calls: PaidCalls, draft: "GenerateRequest", shape: tuple[str, str]
+    calls: PaidCalls, basis: "GenerateRequest", shape: tuple[str, str]
 ) -> "tuple[GenerateRequest, tuple[str, ...]]":
-    """(request, notices): `draft` with model, size and quality filled in, ready to be sent, and
+    """(request, notices): `basis` with model, size and quality filled in, ready to be sent, and
     sentences for the user. `shape`: values of the options (--size, --aspect), "" if not set."""
     from verax.priors.generated import DEFAULT_MODEL
     from verax.providers.rules import text_size
 
-    name = draft.model or calls.desk.settings.model or DEFAULT_MODEL
+    name = basis.model or calls.desk.settings.model or DEFAULT_MODEL
     model = calls.desk.client.model(name)
     size, aspect = shape
-    request = replace(draft, model=name, size=text_size(model.sizes, size=size, aspect=aspect))
+    request = replace(basis, model=name, size=text_size(model.sizes, size=size, aspect=aspect))
     if request.quality is None and model.default_quality:
         usual = frozenset({"quality"})
         request = replace(request, quality=model.default_quality, optional=usual)

@@ -202,16 +202,16 @@ def score_one(
     ours = read(restored).pixels
     theirs = None if reference is None else read(reference).pixels
     if theirs is not None and align is not Align.none:
-        ours = aligned(ours, theirs, align)
+        ours = align_to_reference(ours, theirs, align)
     return room.score(ours, theirs, names, rules)
 
 
-def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
+def align_to_reference(restored: "Image", reference: "Image", how: Align) -> "Image":
     """The restoration on the reference's grid; `how` says which changes are undone.
 
     Raises InputError if the scenes seem to differ.
     """
-    from verax.deviation.compare import aligned as on_grid
+    from verax.deviation.compare import align_generated as on_grid
 
     return on_grid(reference, restored, how.value)[0]
 
@@ -232,7 +232,7 @@ def score_two_folders(
             f"{reference or 'none'}; name the folder of the references"
         )
     ours, theirs = pairing.by_stem(restored, reference)
-    bring = None if align is Align.none else partial(aligned, how=align)
+    bring = None if align is Align.none else partial(align_to_reference, how=align)
     return score_folders(ours, theirs, names, rules, bring)
 
 

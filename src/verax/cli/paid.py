@@ -82,7 +82,7 @@ RetryUncertain = Annotated[
 ]
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
+def group_options(command: Callable[..., None]) -> Callable[..., None]:
     """Decorator for typer commands: a parameter of a dataclass type becomes one option per field.
 
     The fields are annotated as options: `Annotated[type, typer.Option(...)]`.

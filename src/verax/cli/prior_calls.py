@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from verax.bench.stages import Prior
     from verax.bench.work import Digests, Work
     from verax.image import Image
-    from verax.making import Opened
-    from verax.priors.generated import Asking, GeneratedPrior, Wishes
+    from verax.making import OpenedPicture
+    from verax.priors.generated import Draft, GeneratedPrior, PriorOptions
     from verax.providers import ImagesAnswer
     from verax.providers.batch_table import Batch
 
@@ -42,25 +42,25 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedRequest:
     """A request without its pictures, and its fingerprint, the key of its answer in the journal."""
 
     fingerprint: str
-    asking: "Asking"
+    draft: "Draft"
 
 
 @dataclass(frozen=True)
 class PriorCalls:
-    """Requests priors of many photos by the user's `wishes`. By path of photo: `failed` has
+    """Requests priors of many photos by the user's `choices`. By path of photo: `failed` has
     errors, `planned` requests; `photos` (decoded) and `answers` are kept while there is room."""
 
     calls: PaidCalls
-    wishes: "Wishes"
+    choices: "PriorOptions"
     batching: Batching
     failed: dict[Path, VeraxError] = field(default_factory=dict)
-    photos: "dict[Path, Opened]" = field(default_factory=dict)
+    photos: "dict[Path, OpenedPicture]" = field(default_factory=dict)
     answers: "dict[Path, ImagesAnswer]" = field(default_factory=dict)
-    planned: "dict[Path, Planned]" = field(default_factory=dict)
+    planned: "dict[Path, PlannedRequest]" = field(default_factory=dict)
 
     def fetch(self, photos: Sequence[Path]) -> bool:
         """Request all photos' priors; the journal stores them. False on a dry run, else True.
@@ -71,8 +71,8 @@ class PriorCalls:
         go_on = True
         for start in range(0, len(photos), AT_ONCE):
             batch = list(self._requests_of(photos[start : start + AT_ONCE]))
-            requests = [asking.request for _, asking in batch]
-            notices = [notice for _, asking in batch for notice in asking.notices]
+            requests = [draft.request for _, draft in batch]
+            notices = [notice for _, draft in batch for notice in draft.notices]
             go_on = not batch or self.calls.announce(requests, notices)
             if not go_on or not batch:
                 continue
@@ -99,14 +99,14 @@ class PriorCalls:
         answer = self.answers.pop(path, None)
         if answer is None:
             fetch = desk.client.transport.fetch
-            answer = desk.journal.answer_to(plan.fingerprint, plan.asking.request, fetch)
+            answer = desk.journal.answer_to(plan.fingerprint, plan.draft.request, fetch)
         if answer is not None:
-            return receive(plan.asking, answer)
+            return receive(plan.draft, answer)
         last = desk.journal.records.newest(plan.fingerprint)
         why = f"{last.state}: {last.message}" if last else "it was not requested"
         raise ProviderError(f"no prior for {path.name} ({why}); see verax journal list")
 
-    def photo(self, path: Path) -> "Opened | None":
+    def photo(self, path: Path) -> "OpenedPicture | None":
         """The photo as it was decoded for its request; None if it was not kept in memory."""
         return self.photos.pop(path, None)
 
@@ -115,52 +115,52 @@ class PriorCalls:
         photos = sum(one.photo.width * one.photo.height for one in self.photos.values())
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
-    def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
+    def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Draft]]":
         """Yields (path, request). Errors go to `failed`; with one photo only, they are raised."""
         for path in photos:
             try:
-                asking = self._plan(path)
+                draft = self._plan(path)
             except VeraxError as exc:
                 if len(photos) == 1:
                     raise
                 self.failed[path] = exc
                 continue
-            light = replace(asking, request=replace(asking.request, images=(), mask=None))
-            self.planned[path] = Planned(asking.request.fingerprint(), light)
-            yield path, asking
+            light = replace(draft, request=replace(draft.request, images=(), mask=None))
+            self.planned[path] = PlannedRequest(draft.request.fingerprint(), light)
+            yield path, draft
 
-    def _plan(self, path: Path) -> "Asking":
+    def _plan(self, path: Path) -> "Draft":
         from verax import making
         from verax.priors import generated
         from verax.providers.batch_table import plain
 
         desk = self.calls.desk
-        model = self.wishes.model or desk.settings.model or generated.DEFAULT_MODEL
-        wishes = replace(self.wishes, model=model)
-        photo = making.opened(path)
-        asking = generated.plan(photo.photo, desk.client, wishes)
+        model = self.choices.model or desk.settings.model or generated.DEFAULT_MODEL
+        choices = replace(self.choices, model=model)
+        photo = making.open_picture(path)
+        draft = generated.plan(photo.photo, desk.client, choices)
         if self._has_room(photo.photo.width * photo.photo.height):
             self.photos[path] = photo
-        return replace(asking, request=plain(asking.request)) if self.batching.on else asking
+        return replace(draft, request=plain(draft.request)) if self.batching.on else draft
 
 
 @contextmanager
-def open_prior_calls(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[PriorCalls]:
+def open_prior_calls(terms: Terms, choices: "PriorOptions", mode: Batching) -> Iterator[PriorCalls]:
     """Yields the object that requests the priors of a `verax restore`; closes the journal after."""
     with paid_calls(terms) as calls:
-        if batching.on:
-            calls = replace(calls, desk=calls.desk.batched())
-        yield PriorCalls(calls, wishes, batching)
+        if mode.on:
+            calls = replace(calls, desk=calls.desk.with_batch_prices())
+        yield PriorCalls(calls, choices, mode)
 
 
-def opened_answer(prior: "GeneratedPrior") -> "Opened":
+def opened_answer(prior: "GeneratedPrior") -> "OpenedPicture":
     """A service's prior in the form of an opened file: its pixels, and the bytes as received."""
     from verax import image as images
-    from verax.making import Opened
+    from verax.making import OpenedPicture
     from verax.provenance import SourceFile
 
     source = SourceFile(prior.data, "the generated picture")
-    return Opened(images.from_array(prior.pixels, name="the generated picture"), source)
+    return OpenedPicture(images.from_array(prior.pixels, name="the generated picture"), source)
 
 
 def print_status(batch: "Batch") -> None:
@@ -169,11 +169,11 @@ def print_status(batch: "Batch") -> None:
 
 @dataclass(slots=True)
 class SharedCall:
-    """A call whose prior one or more methods of a run need. `photo`: as sent; `asking`: a request;
+    """A call whose prior one or more methods of a run need. `photo`: as sent; `draft`: a request;
     `uses`: how many methods have not got the prior yet; `prior`: None if it is not in memory."""
 
     photo: "Image"
-    asking: "Asking"
+    draft: "Draft"
     uses: int
     prior: "Prior | None" = None
     lock: Lock = field(default_factory=Lock)
@@ -199,9 +199,9 @@ class BenchPriorCalls:
         distinct = iter({work.call_key: work for work in works if work.call_key}.values())
         go_on = True
         while several := list(islice(distinct, AT_ONCE)):
-            planned = [self._planned(work, files, uses[work.call_key]) for work in several]
-            requests = [asking.request for asking in planned]
-            notices = [notice for asking in planned for notice in asking.notices]
+            planned = [self._plan_request(work, files, uses[work.call_key]) for work in several]
+            requests = [draft.request for draft in planned]
+            notices = [notice for draft in planned for notice in draft.notices]
             go_on = self.calls.announce(requests, notices)
             if go_on and self.batching.on:
                 batches = self.calls.batches()
@@ -209,14 +209,14 @@ class BenchPriorCalls:
         files.contents.clear()
         return go_on
 
-    def _planned(self, work: "Work", files: "Digests", uses: int) -> "Asking":
+    def _plan_request(self, work: "Work", files: "Digests", uses: int) -> "Draft":
         from verax.bench.stages import photo_of
 
         photo = photo_of(work, files.data(work.photo))
         shared = SharedCall(photo, self._plan(photo, work), uses)
         if self._has_room(shared.pixels):
             self.shared[work.call_key] = shared
-        return shared.asking
+        return shared.draft
 
     def _has_room(self, pixels: int) -> bool:
         return sum(one.pixels for one in [*self.shared.values()]) + pixels <= HELD_PIXELS
@@ -239,53 +239,53 @@ class BenchPriorCalls:
                 self.shared.pop(work.call_key, None)
             if shared.prior is not None:
                 return replace(shared.prior, cost_usd=0.0)  # paid by the first method
-            prior = self._ask(shared.asking)
+            prior = self._ask(shared.draft)
             if prior.pixels is not None and self._has_room(prior.pixels[..., 0].size):
                 shared.prior = prior
             return prior
 
-    def _ask(self, asking: "Asking") -> "Prior":
+    def _ask(self, draft: "Draft") -> "Prior":
         from verax.bench.stages import Prior
         from verax.priors.generated import receive
         from verax.provenance import has_manifest
 
-        answer = self.calls.desk.call(asking.request)
+        answer = self.calls.desk.call(draft.request)
         came = (answer.images[0].width, answer.images[0].height)
-        prior = receive(asking, answer)
+        prior = receive(draft, answer)
         return Prior(
             prior.pixels,
             answer.counted_usd,
-            came != asking.canvas.size,
+            came != draft.canvas.size,
             hashlib.sha256(prior.data).hexdigest(),
             has_manifest(prior.data),
-            self._seconds(asking),
+            self._seconds(draft),
             answer.model,
         )
 
-    def _seconds(self, asking: "Asking") -> float | None:
+    def _seconds(self, draft: "Draft") -> float | None:
         """How many seconds a request's call took; None if this is not known, as in a batch."""
         journal = self.calls.desk.journal
-        call = journal.records.newest(asking.request.fingerprint())
+        call = journal.records.newest(draft.request.fingerprint())
         if call is None or call.ended is None or self.batching.on:
             return None
         return call.ended - call.started
 
-    def _plan(self, photo: "Image", work: "Work") -> "Asking":
+    def _plan(self, photo: "Image", work: "Work") -> "Draft":
         from verax.bench.work import PROMPT_TASKS
         from verax.catalog import tasks
         from verax.image import Photo
         from verax.priors import generated
         from verax.providers.batch_table import plain
 
-        wishes = generated.Wishes(
+        choices = generated.PriorOptions(
             model=work.model,
             task=PROMPT_TASKS.get(work.task, work.task if work.task in tasks() else "auto"),
             wording=work.prompt,
             quality=work.quality or None,
             repeat_index=work.repeat,
         )
-        asking = generated.plan(Photo(photo), self.calls.desk.client, wishes)
-        return replace(asking, request=plain(asking.request)) if self.batching.on else asking
+        draft = generated.plan(Photo(photo), self.calls.desk.client, choices)
+        return replace(draft, request=plain(draft.request)) if self.batching.on else draft
 
 
 @contextmanager
@@ -296,5 +296,5 @@ def open_bench_calls(terms: Terms, batching: Batching, folder: Path) -> Iterator
     run = terms.run or f"bench-{folder.name}-{name}"
     with paid_calls(replace(terms, run=run)) as calls:
         if batching.on:
-            calls = replace(calls, desk=calls.desk.batched())
+            calls = replace(calls, desk=calls.desk.with_batch_prices())
         yield BenchPriorCalls(calls, batching)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from verax.cli import pairing
-from verax.cli.paid import PANEL, Model, Terms, grouped
+from verax.cli.paid import PANEL, Model, Terms, group_options
 from verax.cli.prior_calls import POLL_S, Batching, open_prior_calls
 from verax.cli.restore_jobs import Options, run_jobs
 from verax.errors import InputError, choose
@@ -173,7 +173,7 @@ class Ask:
     ] = POLL_S
 
 
-@grouped
+@group_options
 def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Terms) -> None:
     """Restore photos, with a prior if there is one.
 
@@ -265,9 +265,9 @@ def options_of(choices: Choices, task: str, *, several: bool) -> Options:
 
 def ask_and_run(jobs: list[pairing.Job], options: Options, ask: Ask, terms: Terms) -> None:
     """Request missing priors from a service, then restore the photos; a dry run prints the cost."""
-    from verax.priors.generated import Wishes
+    from verax.priors.generated import PriorOptions
 
-    wishes = Wishes(
+    choices = PriorOptions(
         model=ask.model or "",
         prompt=ask.prompt,
         task=ask.task,
@@ -276,6 +276,6 @@ def ask_and_run(jobs: list[pairing.Job], options: Options, ask: Ask, terms: Term
     )
     batching = Batching(ask.batch, ask.batch_poll)
     pairing.check_targets(jobs, several=options.several, make=not terms.dry_run)
-    with open_prior_calls(terms, wishes, batching) as service:
+    with open_prior_calls(terms, choices, batching) as service:
         if service.fetch([job.photo for job in jobs if job.prior is None]):
             run_jobs(jobs, options, service)

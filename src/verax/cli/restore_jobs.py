@@ -123,7 +123,7 @@ def run_job(job: "Job", options: "Options", service: "PriorCalls | None" = None)
     from verax.report.sheet import write_report
 
     answer = service.prior(job.photo) if service is not None and job.prior is None else None
-    system = answer.asking.request.model if answer is not None else ""
+    system = answer.draft.request.model if answer is not None else ""
     order = replace(
         options.order, photo=job.photo, prior=job.prior, output=job.output, system=system
     )
@@ -138,7 +138,7 @@ def run_job(job: "Job", options: "Options", service: "PriorCalls | None" = None)
         **result.record(),
     }  # fmt: skip
     if service is not None and answer is not None:
-        record["model"] = answer.asking.request.model
+        record["model"] = answer.draft.request.model
         record["fingerprint"] = service.planned[job.photo].fingerprint
         record["notes"] += answer.notices
     if result.statement is not None:
@@ -194,8 +194,8 @@ def _alone(record: dict[str, Any]) -> str:
     restorer = record.get("restorer", "auto")
     if restorer not in ("auto", "network"):
         return f"Restored by {restorer}, without a prior; {clean}."
-    done = _in_words([REMOVED[kind] for kind in _corrected(record) if kind in REMOVED],
-                     [DONE[kind] for kind in _corrected(record) if kind in DONE])  # fmt: skip
+    kinds = _corrected_faults(record)
+    done = _in_words(*([words[k] for k in kinds if k in words] for words in (REMOVED, DONE)))
     if not done:
         return f"No fault found that the embedded networks correct; {clean}."
     if record["unchanged"]:
@@ -208,10 +208,10 @@ def _done(record: dict[str, Any]) -> str:
     """What a prior corrected, by a JSON record, such as "Haze removed, sharpened"; "": nothing."""
     explanation = record["explanation"]
     task, believed = explanation["task"], explanation["believed"].split(", ")
-    hazy = "haze" in _corrected(record)
+    hazy = "haze" in _corrected_faults(record)
     if "darkness" in believed and not hazy:  # brightening also raises contrast, as for haze
         believed = [cause for cause in believed if cause != "haze"]
-    causes = [*believed, *([task] if task else []), *_corrected(record, STRUCTURE)]
+    causes = [*believed, *([task] if task else []), *_corrected_faults(record, STRUCTURE)]
     if explanation["front"] >= SURE and record["trust"]["generated"] >= VISIBLE and not task:
         causes.append("front")
     if (record.get("coloured") or 0) >= VISIBLE:
@@ -220,7 +220,7 @@ def _done(record: dict[str, Any]) -> str:
     return _in_words(removed, [DONE[cause] for cause in causes if cause in DONE])
 
 
-def _corrected(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
+def _corrected_faults(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
     """The faults in a photo's JSON record, such as "haze", that have a certainty of 0.5 or more;
     with `kinds`, only those of them that are in it."""
     by_kind = record["faults"]["kinds"]

@@ -212,7 +212,7 @@ def list_names() -> None:
     records = Records(path) if path.is_file() else None
     print(f"{'client':24}{'budget':>12}{'billed':>12}{'possibly':>12}")
     for client in _clients().all():
-        spent = records.spent(RUN + client.name) if records else None
+        spent = records.cost(RUN + client.name) if records else None
         budget = "none" if client.budget_usd is None else f"${client.budget_usd:.2f}"
         billed, possibly = (
             (spent.billed_usd, spent.most_usd - spent.billed_usd) if spent else (0, 0)

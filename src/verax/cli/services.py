@@ -59,7 +59,7 @@ def models(
         images_api.store_facts(settings.home, images_api.DATES, name, dates)
     dates = images_api.load_facts(settings.home, images_api.DATES, name)
     known = catalog.models(changes=settings.home, ends=dates)
-    checked = catalog.checked(changes=settings.home)
+    checked = catalog.check_date(changes=settings.home)
     if as_json:
         rows = [catalog.as_json(m) | extras(m, today) for m in known.values()]
         dates = {"today": today.isoformat(), "checked": checked.isoformat()}
@@ -96,7 +96,7 @@ def show_gateways(*, as_json: bool) -> None:
 
 
 def state(model: "Model", today: date) -> str:
-    if model.ended(today):
+    if model.has_ended(today):
         return f"ended {model.ends}"
     return f"until {model.ends}" if model.ends else "live"
 
@@ -126,7 +126,7 @@ def picture_prices(model: "Model") -> dict[str, float]:
 def extras(model: "Model", today: date) -> dict[str, Any]:
     """Further fields of --json: whether the model was shut down, and its price by quality."""
     size = f"{SHOWN_SIZE[0]}x{SHOWN_SIZE[1]}"
-    return {"ended": model.ended(today), "picture_usd": {size: picture_prices(model)}}
+    return {"ended": model.has_ended(today), "picture_usd": {size: picture_prices(model)}}
 
 
 def probe(

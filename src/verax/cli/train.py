@@ -95,7 +95,7 @@ def _recipes(
             "--network is only for --recipe: a CONFIG file has one network; leave it out"
         )
     if recipe is not None:
-        runs = training.named(recipe, data)
+        runs = training.named_runs(recipe, data)
         return [(network, choose(runs, network, kind="network"))] if network else [*runs.items()]
     assert config is not None
     return [("", training.read(config, data))]
@@ -161,9 +161,9 @@ def restorers(
 ) -> None:
     """List the values of --restorer: embedded networks, classical methods, your own files."""
     lists = {
-        "by name": named(),
-        "embedded networks of `network`": embedded(),
-        "your files": [described(path) for path in weights_files(folders or [])],
+        "by name": named_entries(),
+        "embedded networks of `network`": embedded_entries(),
+        "your files": [describe_file(path) for path in weights_files(folders or [])],
     }
     if as_json:
         table = {title: [asdict(entry) for entry in group] for title, group in lists.items()}
@@ -205,12 +205,12 @@ def recipe_names() -> dict[str, str]:
     }
 
 
-def named() -> list[RestorerEntry]:
+def named_entries() -> list[RestorerEntry]:
     entries = restorer_names().items()
     return [RestorerEntry(name, what) for name, what in entries if "FILE" not in name]
 
 
-def embedded() -> list[RestorerEntry]:
+def embedded_entries() -> list[RestorerEntry]:
     from verax import weights
 
     files = {name: weights.path(name) for name in EMBEDDED}  # the classifier restores nothing
@@ -238,7 +238,7 @@ def weights_files(places: list[Path]) -> list[Path]:
     return files
 
 
-def described(path: Path) -> RestorerEntry:
+def describe_file(path: Path) -> RestorerEntry:
     """The entry of a weights file, which says which network it has, or why it cannot be used."""
     from verax.restorers import describe
 

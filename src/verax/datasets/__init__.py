@@ -163,8 +163,8 @@ def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
 def common_key(*names: Sequence[str]) -> Callable[[str], str]:
     """A function that turns a file name into a key: the name without suffix, in one Unicode form,
     and in lower case unless one of the lists in `names` has names that differ only in case."""
-    clear = all(len(set(map(_folded, some))) == len(set(map(_normal, some))) for some in names)
-    return _folded if clear else _normal
+    clear = all(len(set(map(_fold, some))) == len(set(map(_normal, some))) for some in names)
+    return _fold if clear else _normal
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -176,7 +176,7 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", Path(name).with_suffix("").as_posix())
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return _normal(_normal(name).casefold())
 
 

@@ -134,7 +134,7 @@ def unpack(archive: Path, folder: Path) -> int:
     """
     try:
         with zipfile.ZipFile(archive) as content:
-            members = list(_checked(archive, content))
+            members = list(_check_members(archive, content))
             _room(folder, sum(member.file_size for member in members))
             for member in members:
                 with writing(folder):
@@ -147,7 +147,7 @@ def unpack(archive: Path, folder: Path) -> int:
     return len(members)
 
 
-def _checked(archive: Path, content: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
+def _check_members(archive: Path, content: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
     members = content.infolist()
     unpacked = sum(member.file_size for member in members)
     if len(members) > MOST_FILES or unpacked > MOST_RATIO * max(archive.stat().st_size, CHUNK):

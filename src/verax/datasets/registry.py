@@ -83,7 +83,7 @@ class Place:
     licence: str = ""
 
 
-def known(*, changes: Path | None = None) -> dict[str, DatasetEntry]:
+def all_entries(*, changes: Path | None = None) -> dict[str, DatasetEntry]:
     """Every dataset of the catalog by name.
 
     A file datasets.toml in the folder `changes` adds entries or replaces them; None: there is none.
@@ -122,7 +122,7 @@ def places(home: Path) -> dict[str, Place]:
 
 def tasks(home: Path) -> list[str]:
     """The names of the tasks of all datasets, of the catalog and of the user, sorted."""
-    entries = known(changes=home).values()
+    entries = all_entries(changes=home).values()
     laid_out = (layout.task for entry in entries for layout in entry.layouts)
     own = (place.task for place in places(home).values())
     return sorted({*(entry.task for entry in entries), *laid_out, *own} - {"", "generated"})
@@ -221,7 +221,7 @@ def _from_path(path: Path, *, task: str) -> Dataset:
 
 def load_known(name: str, home: Path) -> Dataset:
     """The dataset `name`, read from the folder that the user added under this name."""
-    mine, entries = places(home), known(changes=home)
+    mine, entries = places(home), all_entries(changes=home)
     entry = choose({**dict.fromkeys(mine), **entries}, name, kind="dataset or folder")
     title = entry.title if entry else name
     if entry is not None and name not in mine:

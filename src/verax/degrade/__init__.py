@@ -128,9 +128,9 @@ def damage(
     """
     size = image.shape[:2]
     cover = [
-        spread([hole(size, rng) for _ in range(holes)], size),
-        spread([scratch(size, rng) for _ in range(scratches)], size),
-        spread([speck(size, rng) for _ in range(specks)], size),
+        merge([hole(size, rng) for _ in range(holes)], size),
+        merge([scratch(size, rng) for _ in range(scratches)], size),
+        merge([speck(size, rng) for _ in range(specks)], size),
     ]
     pixels = image
     for layer in cover:
@@ -143,7 +143,7 @@ def damage(
     return Damage(np.asarray(np.clip(pixels, 0, 1), np.float32), *masks)
 
 
-def spread(parts: list[Plane], size: tuple[int, int]) -> Plane:
+def merge(parts: list[Plane], size: tuple[int, int]) -> Plane:
     """The pixelwise maximum of the planes `parts`, all of shape `size` (height, width).
 
     A plane of zeros if there are none.

@@ -115,8 +115,8 @@ def _raw(image: Image, severity: float, rng: Generator) -> Image:
 
 def _leftover(image: Image, severity: float, rng: Generator) -> Image:
     size = image.shape[:2]
-    grey = _blurred(rng.standard_normal((*size, 1), np.float32), rng.uniform(0.4, 0.8))
-    colour = _blurred(rng.standard_normal((*size, 3), np.float32), rng.uniform(0.8, 4.0))
+    grey = _blur(rng.standard_normal((*size, 1), np.float32), rng.uniform(0.4, 0.8))
+    colour = _blur(rng.standard_normal((*size, 3), np.float32), rng.uniform(0.8, 4.0))
     shared = rng.uniform(0.4, 0.85)  # fraction of the variance that all channels have in common
     grain = np.float32(np.sqrt(shared)) * grey + np.float32(np.sqrt(1 - shared)) * colour
     grain *= np.array([rng.uniform(1.0, 1.2), 1.0, rng.uniform(1.0, 1.3)], np.float32)
@@ -130,7 +130,7 @@ def _leftover(image: Image, severity: float, rng: Generator) -> Image:
     return np.asarray(noisy, np.float32)
 
 
-def _blurred(grain: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
+def _blur(grain: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
     """Blur noise (H, W, C) by a Gaussian of `sigma_px`; scale it to a standard deviation of 1."""
     soft = cv2.GaussianBlur(grain, (0, 0), sigma_px).reshape(grain.shape)
     return np.asarray(soft / max(float(soft.std()), 1e-6))

@@ -101,7 +101,7 @@ def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = No
     if kind != "blurred":
         layer += bars(size, severity, rng, angle=angle)
     if kind != "bars":
-        layer += blurred(size, severity, rng, angle=angle)
+        layer += blurred_streaks(size, severity, rng, angle=angle)
     if size != image.shape[:2]:
         layer = cv2.resize(layer, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     scene = image
@@ -133,7 +133,7 @@ def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
     return cv2.GaussianBlur(layer, (0, 0), softness) if smooth else layer
 
 
-def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
+def blurred_streaks(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
     """The light that rain adds to a picture, as noise blurred along the direction of fall.
 
     Returns a plane of `size` (height, width) with values from 0 to 0.9. `angle` is in degrees from

@@ -88,7 +88,7 @@ def deviation(
     entries |= motion_entries(blocks, geometry, size)
     changed, mask = find_objects(look.pair, size)
     if finder is not None:
-        changed = _rescaled(finder(look.pair.photo, look.pair.prior), 1 / look.pair.scale)
+        changed = _rescale(finder(look.pair.photo, look.pair.prior), 1 / look.pair.scale)
     entries |= _object_entries(changed)
     entries |= edge_entries(look.pair, mask)
     entries |= keypoint_entries(look.pair, mask)
@@ -99,7 +99,7 @@ def deviation(
     return Deviation(fit.placed, fit.reason, look.canvas, state, entries, changed, drift)
 
 
-def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
+def _rescale(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
     """Convert object changes to a grid `scale` times as fine: multiply their boxes and shifts."""
     result = []
     for change in changes:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from verax.geometry import Matrix, Size, invert, map_points
 from verax.geometry.features import coherence, log_luminance, orientation
-from verax.geometry.register import Registration, Warped
+from verax.geometry.register import Registration, WarpedPrior
 from verax.image import Image
 from verax.image.pixels import blur, luma, wide_blur
 
@@ -89,15 +89,15 @@ class ResidualFlow:
     @property
     def sure_flow(self) -> Map:
         """(h, w, 2) the flow (dx, dy) from photo to generated picture, near 0 where uncertain."""
-        return _faded(self.flow, self.weight)
+        return _fade(self.flow, self.weight)
 
     @property
     def aligning_flow(self) -> Map:
         """(h, w, 2) the flow (dx, dy) where it aligns photo and generated picture, else near 0."""
-        return _faded(self.flow, self.alike)
+        return _fade(self.flow, self.alike)
 
 
-def _faded(flow: Map, weight: Map) -> Map:
+def _fade(flow: Map, weight: Map) -> Map:
     window = _window(weight)
     around = blur(weight, window)[..., None]
     return np.asarray(blur(flow * weight[..., None], window) / np.maximum(around, 0.1), np.float32)
@@ -185,7 +185,7 @@ def content_at(points: Floats, rest: Floats, registration: Registration, base: M
     return map_points(base, map_points(invert(registration.matrix), lookup))
 
 
-def find_residual_flow(photo: Image, warped: Warped, chance: float) -> ResidualFlow:
+def find_residual_flow(photo: Image, warped: WarpedPrior, chance: float) -> ResidualFlow:
     """Measure the displacement that remains between photo and registered generated picture.
 
     `warped`, the generated picture, has the photo's size, a long side of at most 640 px. `chance`
@@ -234,7 +234,7 @@ def _determined_motion(channels: Map) -> Map:
     return np.asarray(np.clip((share - LEAST_HELD) / (WELL_HELD - LEAST_HELD), 0, 1), np.float32)
 
 
-def chance_coherence(photo: Image, warped: Warped) -> float:
+def chance_coherence(photo: Image, warped: WarpedPrior) -> float:
     """The local correlation (0 to 1) that unrelated pictures exceed by chance in 5 % of places.
 
     It is measured between the photo and `warped`, the registered generated picture, mirrored here.

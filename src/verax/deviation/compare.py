@@ -22,7 +22,7 @@ from verax.deviation.whole_frame import over_the_frame
 from verax.errors import InputError, choose
 from verax.geometry import Matrix, Size, compose, invert, map_points, stretch
 from verax.geometry.local_fit import resize_field
-from verax.geometry.register import Registration, Warped, apply, register
+from verax.geometry.register import Registration, WarpedPrior, apply, register
 from verax.image import Image, check_image
 from verax.image.pixels import luma, resize
 
@@ -66,7 +66,7 @@ def working_size(photo: Image) -> tuple[int, int]:
     return max(16, round(width * scale)), max(16, round(height * scale))
 
 
-def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
+def pair(photo: Image, aligned: WarpedPrior, scale: float) -> AlignedPair:
     """Combine a photo and a generated picture, both on one reduced grid of the photo, into a pair.
 
     `aligned` is the generated picture, warped to this grid; `scale` is px of the reduced grid per
@@ -77,7 +77,7 @@ def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
     return AlignedPair(first, second, overlap, scale)
 
 
-def clipped(image: Image) -> NDArray[np.bool_]:
+def clipped_pixels(image: Image) -> NDArray[np.bool_]:
     """(H, W) bool: pixels of an sRGB picture in [0, 1] whose brightest channel is about 1/255 or
     less, or 254/255 or more."""
     brightest = image.max(axis=2)
@@ -174,14 +174,14 @@ def align(photo: Image, generated: Image, registration: Registration, canvas: st
             matrix = compose(invert(geometry.matrix), base)
             field = _local_field(size, residual.sure_flow, before, matrix)
             refined = replace(registration, matrix=matrix, field=field)
-    return Alignment(blocks, geometry, _bent(reduced, generated, refined, size))
+    return Alignment(blocks, geometry, _bend(reduced, generated, refined, size))
 
 
 def _rng() -> np.random.Generator:
     return np.random.default_rng(SEED)
 
 
-def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
+def _bend(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
     """Replace the local field by one that aligns all content, even where its motion is uncertain.
 
     Returns the new registration. Without this alignment, displaced structure would count as changed
@@ -201,7 +201,7 @@ def _bent(reduced: Image, generated: Image, registration: Registration, size: Si
     return registration
 
 
-def aligned(
+def align_generated(
     photo: Image, generated: Image, how: str, registration: Registration | None = None
 ) -> tuple[Image, NDArray[np.bool_]]:
     """The generated picture on the photo's grid (H, W, 3), and the mask (H, W) of covered pixels.
@@ -242,7 +242,7 @@ def placements(look: Look) -> dict[str, Registration]:
     }
 
 
-def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:
+def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> WarpedPrior:
     """Warp the generated picture onto the photo's grid, resized to `size` (width, height).
 
     `registration` places `generated` on the photo at full size; `photo` is its (width, height).

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from verax.deviation.blocks import REST_PX, Blocks
 from verax.deviation.record import Entry, unknown
 from verax.geometry import Matrix, Motion, Size, corners, invert, map_points, motion
-from verax.geometry.canvas import SAME_ASPECT, centred
+from verax.geometry.canvas import SAME_ASPECT, centre_matrix
 from verax.geometry.register import Registration
 from verax.image import Image
 
@@ -176,7 +176,7 @@ def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:
     "crop", "outpaint", "letterbox" (equal scales, centred).
     """
     plain = "stretch" if kind in ("same", "resized") else kind
-    return centred(size_of(photo), size_of(generated), plain)
+    return centre_matrix(size_of(photo), size_of(generated), plain)
 
 
 def bars_share(image: Image) -> float:

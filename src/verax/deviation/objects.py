@@ -27,7 +27,7 @@ from verax.deviation.regions import (
     Regions,
     came_or_went,
     changed_regions,
-    grown,
+    dilate,
     is_a_thing,
     same_structure,
     side_by_side,
@@ -63,7 +63,7 @@ def find_objects(
     masks = [regions.labels == label for label in range(1, int(regions.labels.max()) + 1)]
     masks = [m for m in masks if is_a_thing(regions, m) and not same_structure(regions, m)]
     changed = np.any(masks, axis=0) if masks else np.zeros((height, width), bool)
-    changes, masks = _moved(regions, masks, ratio)
+    changes, masks = _moved_objects(regions, masks, ratio)
     kinds: dict[ObjectKind, Mask] = {}
     for mask in masks:
         kind = came_or_went(regions, mask)
@@ -71,11 +71,11 @@ def find_objects(
     for kind, together in kinds.items():
         changes += [_describe(regions, m, m, kind, None, ratio) for m in side_by_side(together)]
     size = pair.overlap.shape[::-1]
-    on_pair = cv2.resize(grown(changed, MARGIN), size, interpolation=cv2.INTER_NEAREST)
+    on_pair = cv2.resize(dilate(changed, MARGIN), size, interpolation=cv2.INTER_NEAREST)
     return tuple(sorted(changes, key=lambda change: -change.area)), on_pair > 0
 
 
-def _moved(
+def _moved_objects(
     regions: Regions, masks: list[Mask], ratio: tuple[float, float]
 ) -> tuple[list[ObjectChange], list[Mask]]:
     """Find at most 5 moved objects among the changed regions (one mask each). Returns them, and the
@@ -86,7 +86,7 @@ def _moved(
         if moved is None or not moved.before.any():
             break
         both = moved.before | moved.after
-        near = grown(both, ONE_THING / 2)
+        near = dilate(both, ONE_THING / 2)
         rest = [mask for mask in masks if (mask & near).sum() < PART_OF * mask.sum()]
         if len(rest) == len(masks):
             break
@@ -118,7 +118,7 @@ def _describe(
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class MovedObject:
     """A moved object: masks (h, w) of its old and new place; (dx, dy) from old to new, mask px."""
 
     before: Mask
@@ -126,7 +126,7 @@ class Moved:
     shift: tuple[int, int]
 
 
-def find_moved(regions: Regions, changed: Mask) -> Moved | None:
+def find_moved(regions: Regions, changed: Mask) -> MovedObject | None:
     """Find the object whose displacement explains most of the change in the mask `changed`.
 
     Every changed pixel of the prior is compared with every changed pixel of the photo. Each pair
@@ -154,7 +154,7 @@ def find_moved(regions: Regions, changed: Mask) -> Moved | None:
     return _whole_thing(regions, changed, (int(x[best] - reach), int(y[best] - reach)))
 
 
-def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
+def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> MovedObject:
     """Find all of the object that moved by `shift`: all changed pixels that this shift explains.
     `shift` is (dx, dy) from photo to prior, in px of a grid 3 times as coarse as `changed`."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
@@ -162,15 +162,15 @@ def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Mov
     there = resize(changed.astype(np.float32), size) > 0.5
     stay = there * np.linalg.norm(new - old, axis=2)
     back = -shift[0], -shift[1]
-    after = np.linalg.norm(new - _displaced(old, shift), axis=2) < 0.5 * stay
-    before = np.linalg.norm(old - _displaced(new, back), axis=2) < 0.5 * stay
-    before |= _displaced(after.astype(np.float32), back) > 0
-    after |= _displaced(before.astype(np.float32), shift) > 0
+    after = np.linalg.norm(new - _displace(old, shift), axis=2) < 0.5 * stay
+    before = np.linalg.norm(old - _displace(new, back), axis=2) < 0.5 * stay
+    before |= _displace(after.astype(np.float32), back) > 0
+    after |= _displace(before.astype(np.float32), shift) > 0
     fine = (shift[0] * COARSE, shift[1] * COARSE)
-    return Moved(_fine(before, changed), _fine(after, changed), fine)
+    return MovedObject(_fine(before, changed), _fine(after, changed), fine)
 
 
-def _displaced(array: Map, shift: tuple[int, int]) -> Map:
+def _displace(array: Map, shift: tuple[int, int]) -> Map:
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
     return np.asarray(cv2.warpAffine(array, matrix, array.shape[1::-1]), np.float32)
 
@@ -215,7 +215,7 @@ def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, 
         diagonal = float(np.hypot(*photo.shape[:2]))
         before, after = list(detect(photo)), list(detect(prior))
         changes = []
-        for one, other in _matched(before, after, NEAR * diagonal):
+        for one, other in _match(before, after, NEAR * diagonal):
             before.remove(one)
             after.remove(other)
             if _overlap(one.box, other.box) < SAME_PLACE:
@@ -227,7 +227,7 @@ def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, 
     return find
 
 
-def _matched(
+def _match(
     before: Sequence[Detection], after: Sequence[Detection], reach: float
 ) -> list[tuple[Detection, Detection]]:
     """Pairs of a detection of the photo (`before`) and one of the prior (`after`) with the same

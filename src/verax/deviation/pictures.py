@@ -37,9 +37,9 @@ def overlay(pair: AlignedPair) -> Image:
 
     Contrast is stretched in both. Green and blue are 0 where the prior does not cover the photo.
     """
-    photo, prior = (_spread(plane, pair.overlap) for plane in pair.luma)
+    photo, prior = (_stretch(plane, pair.overlap) for plane in pair.luma)
     visible = np.where(pair.overlap, prior, 0)
-    return from_uint8(_enlarged(to_uint8(np.dstack([photo, visible, visible])))[0])
+    return from_uint8(_enlarge(to_uint8(np.dstack([photo, visible, visible])))[0])
 
 
 def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
@@ -57,7 +57,7 @@ def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
         f"{len(points)} of {blocks.total} blocks of the photo found; "
         f"arrows are {factor:.1f} times as long as the motion"
     )
-    return _captioned(picture, text)
+    return _add_caption(picture, text)
 
 
 def edge_picture(pair: AlignedPair) -> Image:
@@ -67,7 +67,7 @@ def edge_picture(pair: AlignedPair) -> Image:
         thick = cv2.dilate(edges.astype(np.uint8), np.ones((2, 2), np.uint8))
         large = cv2.resize(thick, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
         picture[large > 0] = colour
-    return _captioned(picture, "red: edges that the generator added, blue: edges that it lost")
+    return _add_caption(picture, "red: edges that the generator added, blue: edges that it lost")
 
 
 def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Image:
@@ -79,28 +79,28 @@ def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Imag
     sides = []
     visible = np.where(pair.overlap[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
     for image, after in ((pair.photo, False), (visible, True)):
-        side, scale = _enlarged(to_uint8(image))
+        side, scale = _enlarge(to_uint8(image))
         for change in objects:
             dx, dy = change.shift_px if after and change.shift_px else (0.0, 0.0)
             placed = (edge + d for edge, d in zip(change.box, (dx, dy, dx, dy), strict=True))
             left, top, right, bottom = (round(v * pair.scale * scale) for v in placed)
             colour = COLOURS[change.kind]
-            _labelled(side, change.kind, (left, top, right, bottom), colour)
+            _draw_label(side, change.kind, (left, top, right, bottom), colour)
         sides.append(side)
     gap = np.full((sides[0].shape[0], 6, 3), 255, np.uint8)
-    return _captioned(
+    return _add_caption(
         np.hstack([sides[0], gap, sides[1]]), "left: photo, right: generated picture, registered"
     )
 
 
-def _spread(plane: Map, overlap: NDArray[np.bool_]) -> Map:
+def _stretch(plane: Map, overlap: NDArray[np.bool_]) -> Map:
     """The luma plane with contrast stretched to [0, 1]: its 2 % and 98 % quantiles in the mask
     `overlap` become 0 and 1."""
     low, high = np.quantile(plane[overlap], (0.02, 0.98)) if overlap.any() else (0.0, 1.0)
     return np.asarray(np.clip((plane - low) / max(float(high - low), 1e-3), 0, 1), np.float32)
 
 
-def _enlarged(levels: Levels) -> tuple[Levels, int]:
+def _enlarge(levels: Levels) -> tuple[Levels, int]:
     scale = -(-LEGIBLE_PX // max(levels.shape))
     large = cv2.resize(levels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(large, np.uint8), scale
@@ -108,17 +108,17 @@ def _enlarged(levels: Levels) -> tuple[Levels, int]:
 
 def _faint(pair: AlignedPair) -> tuple[Levels, int]:
     """The photo in light grey, as background, and the integer factor by which it was enlarged."""
-    grey = 0.35 + 0.6 * _spread(luma(pair.photo), pair.overlap)
-    return _enlarged(to_uint8(np.dstack([grey] * 3)))
+    grey = 0.35 + 0.6 * _stretch(luma(pair.photo), pair.overlap)
+    return _enlarge(to_uint8(np.dstack([grey] * 3)))
 
 
 def _px(point: NDArray[np.float64]) -> tuple[int, int]:
     return round(float(point[0])), round(float(point[1]))
 
 
-def _captioned(picture: Levels, text: str) -> Image:
+def _add_caption(picture: Levels, text: str) -> Image:
     """The picture (8 bits) with the text as a caption below, in lines that fit its width."""
-    lines = _wrapped(text, picture.shape[1] - 2 * CAPTION_MARGIN_PX)
+    lines = _wrap(text, picture.shape[1] - 2 * CAPTION_MARGIN_PX)
     strip = np.full((LINE_PX * len(lines) + 6, picture.shape[1], 3), 255, np.uint8)
     for row, line in enumerate(lines):
         place = (CAPTION_MARGIN_PX, LINE_PX * (row + 1) - 2)
@@ -126,7 +126,7 @@ def _captioned(picture: Levels, text: str) -> Image:
     return from_uint8(np.vstack([picture, strip]))
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrap(text: str, width: int) -> list[str]:
     """The text split into lines of at most `width` px, at spaces."""
     lines = [""]
     for word in text.split():
@@ -142,7 +142,7 @@ def _text_width(text: str) -> int:
     return int(cv2.getTextSize(text, FONT, LETTERS, 1)[0][0])
 
 
-def _labelled(picture: Levels, text: str, box: tuple[int, int, int, int], colour: Colour) -> None:
+def _draw_label(picture: Levels, text: str, box: tuple[int, int, int, int], colour: Colour) -> None:
     """Draw a box (left, top, right, bottom) in px into the picture, and the text beside it on a
     patch of the same colour."""
     left, top, right, bottom = box

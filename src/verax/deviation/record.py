@@ -123,7 +123,7 @@ class Deviation:
     drift: float
 
     @property
-    def reframed(self) -> bool:
+    def is_reframed(self) -> bool:
         """Whether the generator changed the proportions of the picture or what part it shows."""
         return self.canvas not in ("same", "resized")
 
@@ -158,7 +158,7 @@ class Deviation:
             "placed": self.placed,
             "reason": self.reason,
             "canvas": self.canvas,
-            "reframed": self.reframed,
+            "reframed": self.is_reframed,
             "scene_state": self.scene_state,
             "drift": self.drift,
             **{name: entry.value for name, entry in self.entries.items()},
@@ -224,12 +224,12 @@ def _geometry(d: Deviation) -> str:
     if abs(dy) > LEAST_SHIFT * _whole(d, "photo_height_px"):
         ways.append(f"{abs(dy):.0f} px {'down' if dy > 0 else 'up'}")
     if ways:
-        phrases.append(f"moved {'it' if phrases else 'the scene'} {_joined(ways)}")
+        phrases.append(f"moved {'it' if phrases else 'the scene'} {_join(ways)}")
     turn = _value(d, "rotation_deg")
     if abs(turn) > LEAST_TURN_DEG:
         way = "clockwise" if turn > 0 else "anticlockwise"
         phrases.append(f"turned {'it' if phrases else 'the scene'} {abs(turn):.1f}° {way}")
-    return f"The generator {_joined(phrases)}." if phrases else ""
+    return f"The generator {_join(phrases)}." if phrases else ""
 
 
 def _motion(d: Deviation) -> str:
@@ -249,7 +249,7 @@ def _objects(d: Deviation) -> str:
         count = sum(change.kind == kind for change in d.objects)
         if count:
             phrases.append(f"{verb} {_number(count)} object{'s' if count > 1 else ''}")
-    return f"The generator {_joined(phrases)}." if phrases else ""
+    return f"The generator {_join(phrases)}." if phrases else ""
 
 
 def _edges(d: Deviation) -> str:
@@ -280,7 +280,7 @@ def _unknown(d: Deviation) -> str:
     """A sentence that lists what could not be measured; "" if everything could."""
     names = [name for name, entry in d.entries.items() if not entry.identifiable]
     phrases = [word for word, keys in WORDS.items() if any(name.startswith(keys) for name in names)]
-    return f"Could not be measured: {_joined(phrases)}." if phrases else ""
+    return f"Could not be measured: {_join(phrases)}." if phrases else ""
 
 
 def _value(d: Deviation, name: str, default: float = 0.0) -> float:
@@ -296,5 +296,5 @@ def _number(count: int) -> str:
     return NUMBERS[count] if count < len(NUMBERS) else str(count)
 
 
-def _joined(parts: list[str]) -> str:
+def _join(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

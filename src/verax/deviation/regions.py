@@ -179,11 +179,11 @@ def _wider(mask: Mask, reach: int) -> Mask:
 
 def side_by_side(together: Mask) -> list[Mask]:
     """Split a mask into its regions; regions at most 2 % of the long side apart count as one."""
-    count, labels = cv2.connectedComponents(grown(together, ONE_THING / 2), connectivity=8)
+    count, labels = cv2.connectedComponents(dilate(together, ONE_THING / 2), connectivity=8)
     return [(labels == label) & together for label in range(1, count)]
 
 
-def grown(mask: Mask, share: float) -> cv2.typing.MatLike:
+def dilate(mask: Mask, share: float) -> cv2.typing.MatLike:
     """The mask dilated by `share` of its long side in each direction, as uint8 with 0 and 1."""
     reach = 2 * round(share * max(mask.shape)) + 1
     return cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8))

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.deviation.compare import AlignedPair, Map, clipped
+from verax.deviation.compare import AlignedPair, Map, clipped_pixels
 from verax.deviation.record import Entry, unknown
 from verax.image.pixels import blur, noise_level, wide_blur
 
@@ -52,7 +52,7 @@ def band_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
     """
     names = {octave: f"coherence_loss_{octave}px" for octave in OCTAVES_PX}
     side = 2 * AROUND_CLIPPED_PX + 1
-    hidden = (clipped(pair.photo) | clipped(pair.prior)).astype(np.uint8)
+    hidden = (clipped_pixels(pair.photo) | clipped_pixels(pair.prior)).astype(np.uint8)
     hidden = cv2.dilate(hidden, np.ones((side, side), np.uint8))
     overlap = (pair.overlap & ~exclude & (hidden == 0)).astype(np.float32)
     if overlap.mean() < MIN_SEEN:
@@ -83,7 +83,8 @@ def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) 
     agreed, var_a, var_b = local_correlation(first, second, overlap, 4.0 * octave)
     if octave == OCTAVES_PX[0]:
         for dx, dy in product((-MISALIGNMENT_PX, 0, MISALIGNMENT_PX), repeat=2):
-            agreed = np.maximum(agreed, _displaced(first, second, overlap, (dx, dy), 4.0 * octave))
+            other = _correlation(first, second, overlap, (dx, dy), 4.0 * octave)
+            agreed = np.maximum(agreed, other)
     expected = noise * 0.28 / max(octave / 2, 0.5)  # noise left in this band
     power = np.sqrt(var_a * var_b)
     weight = overlap * power / (power + FAINT_BAND**2 + 9 * expected**2)
@@ -98,16 +99,15 @@ def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) 
     return Entry(max(0.0, value), "share", confidence=confidence)
 
 
-def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], window: float) -> Map:
+def _correlation(one: Map, other: Map, overlap: Map, step: tuple[float, float], size: float) -> Map:
     """(h, w) local correlation of two frequency bands, `other` displaced by `step` (dx, dy) px;
-    windows have sigma `window` px, `overlap` (h, w) weights the pixels."""
+    windows have sigma `size` px, `overlap` (h, w) weights the pixels."""
     matrix = np.array([[1, 0, step[0]], [0, 1, step[1]]], np.float32)
-    size = other.shape[1], other.shape[0]
     moved = cv2.warpAffine(
-        other, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        other, matrix, other.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
     )
     both, square_a, square_b = (
-        wide_blur(a * b * overlap, window) for a, b in ((one, moved), (one, one), (moved, moved))
+        wide_blur(a * b * overlap, size) for a, b in ((one, moved), (one, one), (moved, moved))
     )
     return np.asarray(both / np.maximum(np.sqrt(square_a * square_b), FLAT), np.float32)
 
@@ -171,8 +171,8 @@ def edge_entries(pair: AlignedPair, exclude: Mask) -> dict[str, Entry]:
     places = pair.overlap & ~exclude
     gain = _regional_gain(photo, prior)
     visible = gain * prior.length > NOISE_SIGMAS * photo.noise  # the photo would show it
-    invented = _unsupported(prior, photo, places & visible)
-    lost = _unsupported(photo, prior, places)
+    invented = _count_unsupported(prior, photo, places & visible)
+    lost = _count_unsupported(photo, prior, places)
     return {
         "invented_edges": _entry(invented, "the photo is too noisy or faint to show edges"),
         "lost_edges": _entry(lost, "the photo shows too few edges"),
@@ -232,7 +232,7 @@ def _support(edges: Gradient, other: Gradient, shift: tuple[int, int] = (0, 0)) 
     return supported
 
 
-def _unsupported(edges: Gradient, other: Gradient, places: Mask) -> tuple[float, float, int]:
+def _count_unsupported(edges: Gradient, other: Gradient, places: Mask) -> tuple[float, float, int]:
     """Count the edge pixels of `edges` in the mask `places` that have no support in `other`.
 
     An edge pixel has support if `other` has a gradient of the same direction within 2 px. Returns

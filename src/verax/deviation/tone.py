@@ -12,7 +12,7 @@ import numpy as np
 import skimage  # its parts are loaded on first use
 from numpy.typing import NDArray
 
-from verax.deviation.compare import AlignedPair, Map, clipped
+from verax.deviation.compare import AlignedPair, Map, clipped_pixels
 from verax.deviation.record import Entry, unknown
 from verax.image import Image
 from verax.image.contract import LUMA_709
@@ -52,7 +52,9 @@ def tone_entries(
     difference = _delta_e(photo, prior, overlap)
     fitted = _delta_e(np.clip(photo @ fit_colour(photo, prior, overlap), 0, 1), prior, overlap)
     exposure = _exposure(photo, prior, overlap)
-    before, after = (float(clipped(p)[pair.overlap].mean()) for p in (pair.photo, pair.prior))
+    before, after = (
+        float(clipped_pixels(p)[pair.overlap].mean()) for p in (pair.photo, pair.prior)
+    )
     entries = {
         "colour_difference": Entry(difference, "ΔE00"),
         "colour_difference_fitted": Entry(min(fitted, difference), "ΔE00"),

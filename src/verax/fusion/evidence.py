@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion.planes import Float, enlarge, halved, luma, rise, windowed
-from verax.geometry.register import Warped
+from verax.fusion.planes import Float, enlarge, halve, luma, rise, window_mean
+from verax.geometry.register import WarpedPrior
 from verax.image import Image, Plane
 from verax.image.pixels import largest, noise_response, ramp
 
@@ -197,7 +197,7 @@ def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = Non
     `photo` and `prior` (H, W) are that octave. `noise` is the mean square of the photo's noise in
     it. `contrast` (h, w), at half the resolution, is a factor on the prior's amplitude; None: 1."""
     energy, other, shared = (
-        windowed(halved(np.asarray(cv2.multiply(one, two), np.float32)))
+        window_mean(halve(np.asarray(cv2.multiply(one, two), np.float32)))
         for one, two in ((photo, photo), (prior, prior), (photo, prior))
     )
     if contrast is not None:
@@ -232,14 +232,14 @@ def summarise(
         most: largest energy (mean square) that correlated noise can have; infinite: no limit."""
     rounding = ROUNDING**2 * 0.25**octave
     noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2
-    visible = halved(valid) > 0.5
+    visible = halve(valid) > 0.5
     if visible.sum() < 20:
         visible = np.ones_like(visible)
     raw = weigh(photo, prior, 0.0)
     # texture that fills the picture looks like noise, but the prior would confirm it
     unexplained = raw.photo * (1 - np.maximum(raw.correlation, 0) ** 2)
     noise = rounding + min(noise, float(np.quantile(unexplained[visible], 0.25)))
-    energy, sure = _coloured(raw, visible) if octave < FINE else (0.0, 0.0)
+    energy, sure = _coloured_noise(raw, visible) if octave < FINE else (0.0, 0.0)
     sure *= min(1.0, most / max(energy, 1e-12))
     noise = max(noise, 1.2 * energy * sure)
     cleaned = weigh(photo, prior, noise)
@@ -256,7 +256,7 @@ def summarise(
     )
 
 
-def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
+def _coloured_noise(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
     """Two numbers: the photo's median energy (mean square) in the quarter of the places where the
     prior is smoothest, and the certainty, in [0, 1], that this energy is noise, white or not.
     `raw`: a comparison of both that takes no noise into account. `visible` (h, w): where the prior
@@ -288,7 +288,7 @@ def faithful(octaves: Sequence[Octave]) -> float:
     return sum(octave.confirmed for octave in counted) / max(whole, 1e-9)
 
 
-def is_the_photo(photo: Image, warped: Warped) -> bool:
+def is_the_photo(photo: Image, warped: WarpedPrior) -> bool:
     """Whether the registered prior is the photo itself, unchanged, and so adds no information: the
     mean difference is below 0.01, and nearly no pixel differs by 0.08."""
     step = max(2, max(photo.shape[:2]) // 1000)

@@ -21,9 +21,9 @@ import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
 
 from verax.fusion.matching import Relight
-from verax.fusion.planes import Float, luma, resized, rise
+from verax.fusion.planes import Float, luma, resize, rise
 from verax.image import Image, Plane
-from verax.image.pixels import reduced
+from verax.image.pixels import reduce_to
 
 WORK, MOST = 640, 1600  # px: long sides at which a blur is estimated, and removed
 KERNEL = 0.048  # side of the kernel, share of the long side
@@ -52,12 +52,12 @@ class Blur:
         photo's noise divided by that of the prior's error."""
         return max(LEAST, PER_RESIDUAL * self.unexplained)
 
-    def destroyed(self, octaves: int, finer: float = 1.0) -> tuple[float, ...]:
+    def destroyed_share(self, octaves: int, finer: float = 1.0) -> tuple[float, ...]:
         """The share, in [0, 1], of each octave (pyramid level), the finest first, that this blur
         destroys; 0 where it cannot be told. `octaves`: their number. `finer`: the photo's size over
         that of the copy on which the blur was estimated."""
         side = 256
-        response = np.abs(np.fft.fft2(_centred(self.kernel, (side, side)))) ** 2
+        response = np.abs(np.fft.fft2(_centre(self.kernel, (side, side)))) ** 2
         frequency = np.abs(np.fft.fftfreq(side))
         radius = np.hypot(frequency[:, None], frequency[None])
         share = self.weight / (response + self.weight)
@@ -86,7 +86,7 @@ def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Sharpened:
+class DeblurredPhoto:
     """A deblurred photo: `pixels` (H, W, 3), and how much of it is the prior's. `supplied` (h, w)
     in [0, 1], at most 1600 px a side: how much of what the blur had destroyed was taken from the
     prior. `destroyed`: the share, in [0, 1], of each octave (pyramid level), the finest first, that
@@ -97,7 +97,7 @@ class Sharpened:
     destroyed: tuple[float, ...]
 
 
-def sharpened(
+def deblur(
     photo: Image, prior: Image, valid: Plane, blur: Blur, mean: Plane
 ) -> tuple[Image, Plane]:
     """The deblurred photo (H, W, 3), and how far each pixel was deblurred, (H, W): 1 where the
@@ -105,27 +105,27 @@ def sharpened(
     light. `valid` (H, W) is 1 where it covers the photo. Detail that the blur destroyed comes from
     the prior with the weight `mean`, (h, w) of any size in [0, 1]; with 0, it stays destroyed."""
     pad = blur.kernel.shape[0]
-    share_of_prior = (valid * resized(mean, valid.shape))[..., None]
+    share_of_prior = (valid * resize(mean, valid.shape))[..., None]
     middle = share_of_prior * (prior - photo) + photo
     border = cv2.BORDER_REFLECT
     wide = [cv2.copyMakeBorder(x, pad, pad, pad, pad, border) for x in (photo, middle)]
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in wide[0].shape[:2])
-    response = scipy.fft.rfft2(_centred(blur.kernel, shape))
+    response = scipy.fft.rfft2(_centre(blur.kernel, shape))
     power = np.abs(response) ** 2 + np.float32(blur.weight)
     planes = []
     for own, other in zip(*(cv2.split(x) for x in wide), strict=True):
-        spectra = [scipy.fft.rfft2(_filled(x, shape), workers=2) for x in (own, other)]
+        spectra = [scipy.fft.rfft2(_fill(x, shape), workers=2) for x in (own, other)]
         both = (np.conj(response) * spectra[0] + np.float32(blur.weight) * spectra[1]) / power
         plane = scipy.fft.irfft2(both, shape, workers=2)
         planes.append(plane[pad : pad + photo.shape[0], pad : pad + photo.shape[1]])
     sharp = np.asarray(cv2.merge(planes), np.float32)
-    share = _explained(luma(photo), luma(prior), blur) * valid
+    share = _explained_share(luma(photo), luma(prior), blur) * valid
     return np.asarray(np.clip(photo + share[..., None] * (sharp - photo), 0, 1), np.float32), share
 
 
 def without_blur(
     photo: Image, prior: Image, valid: Plane, relight: Relight, *, octaves: int, mean: Plane
-) -> Sharpened | None:
+) -> DeblurredPhoto | None:
     """The photo (H, W, 3) without the blur that turns the prior into it, or None if there is no
     such blur. `prior` and `valid` (1 where the prior covers the photo) are on the photo's grid.
     `relight` changes the light of a prior of any size to the photo's. `octaves`: number of octaves
@@ -134,7 +134,7 @@ def without_blur(
     side the finest detail does not change."""
 
     def at(side: int) -> tuple[Image, Image, Plane]:
-        own, other, visible = (reduced(x, side) for x in (photo, prior, valid))
+        own, other, visible = (reduce_to(x, side) for x in (photo, prior, valid))
         return own, relight(other), visible
 
     own, other, visible = at(WORK)
@@ -144,12 +144,12 @@ def without_blur(
     blur = find_blur(luma(own), luma(other), visible)
     if blur is None:
         return None
-    sharp, share = sharpened(own, other, visible, blur, mean)
+    sharp, share = deblur(own, other, visible, blur, mean)
     if own.shape != photo.shape:
-        sharp = np.asarray(np.clip(photo + resized(sharp - own, photo.shape), 0, 1), np.float32)
+        sharp = np.asarray(np.clip(photo + resize(sharp - own, photo.shape), 0, 1), np.float32)
     finer = max(photo.shape) / max(own.shape)
-    supplied = share * resized(mean, share.shape)
-    return Sharpened(sharp, supplied, blur.destroyed(octaves, finer))
+    supplied = share * resize(mean, share.shape)
+    return DeblurredPhoto(sharp, supplied, blur.destroyed_share(octaves, finer))
 
 
 def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
@@ -182,7 +182,7 @@ def _energy(plane: Plane, weight: Plane, wide: float) -> float:
     return float((fine * fine * weight).sum())
 
 
-def _explained(photo: Plane, prior: Plane, blur: Blur) -> Plane:
+def _explained_share(photo: Plane, prior: Plane, blur: Blur) -> Plane:
     """How well the blurred prior matches the photo around each pixel, (H, W): 1 in full, 0 not at
     all. `photo` and `prior` (H, W) are lumas."""
     scale = max(photo.shape) / WORK
@@ -202,13 +202,13 @@ def _taper(shape: tuple[int, ...], width: int) -> Plane:
     return np.asarray(np.outer(*planes), np.float32)
 
 
-def _centred(kernel: Plane, shape: tuple[int, ...]) -> Float:
+def _centre(kernel: Plane, shape: tuple[int, ...]) -> Float:
     """A kernel padded with zeros to the larger `shape`, its centre moved to the origin (0, 0)."""
-    whole = _filled(kernel, shape)
+    whole = _fill(kernel, shape)
     return np.roll(whole, (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2)), (0, 1))
 
 
-def _filled(plane: Plane, shape: tuple[int, ...]) -> Plane:
+def _fill(plane: Plane, shape: tuple[int, ...]) -> Plane:
     whole = np.zeros(shape, np.float32)
     whole[: plane.shape[0], : plane.shape[1]] = plane
     return whole

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from verax.fusion import evidence
 from verax.fusion.planes import Float, luma
 from verax.image import Image, Plane
-from verax.image.pixels import ramp, reduced
+from verax.image.pixels import ramp, reduce_to
 from verax.restorers.faults import Faults
 
 WORK = 160  # px: long side at which light is compared
@@ -154,7 +154,7 @@ def explain(
         sharpness=tuple(max(each, 0.0 if changed else light * contrast) for each in blur),
         blur=blur,
         front=front,
-        buried=front > 0 and _buried(faults),
+        buried=front > 0 and _is_buried(faults),
         compression=COLOUR_ERROR * ramp(faults.measures.blocking, *BLOCKED) if faults else 0.0,
         faithful=ramp(share, *KEEPING),
         reasons=named if light >= NAMED else (),
@@ -171,7 +171,7 @@ def light_faults(
     certainty of a fault is lowered if the photo alone does not show it; without `faults`, it is not
     lowered."""
     reasons = _light(photo, prior, valid, faults)
-    return _supported(reasons, faults, alone) if faults else reasons
+    return _supported_only(reasons, faults, alone) if faults else reasons
 
 
 def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
@@ -186,7 +186,7 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
     """The faults of the photo's light, name -> certainty in [0, 1], from photo and registered
     prior; {} if the prior covers nothing (`valid` 0). `faults`: those found without the prior, None
     if not known."""
-    own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
+    own, other, visible = (reduce_to(x, WORK) for x in (photo, prior, valid))
     inside = visible > 0.9
     if not inside.any():
         return {}
@@ -203,16 +203,16 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
         "haze": max(
             ramp(contrast, *np.log(VEILED)),
             _vivid(own[inside], other[inside]),
-            _shown(faults, "haze", (0.35, 0.60)) * ramp(contrast, 0.0, 0.14),
+            _certainty_alone(faults, "haze", (0.35, 0.60)) * ramp(contrast, 0.0, 0.14),
         ),
         "darkness": max(
             ramp(brighter, *np.log(BRIGHTENED)) * ramp(before, *DARK),
-            _shown(faults, "lowlight", (0.3, 0.5)) * ramp(brighter, 0.0, 0.2),
+            _certainty_alone(faults, "lowlight", (0.3, 0.5)) * ramp(brighter, 0.0, 0.2),
         ),
         CAST_NAME: max(
             ramp(float(np.abs(tints[0] - tints[1]).max()), *SHIFTED)
             * max(ramp(farther, *CAST), ramp(whites[0] - whites[1], *WHITER)),
-            _shown(faults, "underwater", (0.15, 0.30)),
+            _certainty_alone(faults, "underwater", (0.15, 0.30)),
         ),
         "missing colour": ramp(plain, *COLOURLESS)
         * ramp(coloured / (plain + 0.01), 2.0, 4.0)
@@ -220,10 +220,10 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
     }
 
 
-def _supported(reasons: dict[str, float], faults: Faults, alone: float) -> dict[str, float]:
+def _supported_only(reasons: dict[str, float], faults: Faults, alone: float) -> dict[str, float]:
     """The certainties `reasons`, name -> [0, 1], of faults of the light, lowered by up to the share
     `alone` if `faults`, found in the photo without the prior, hardly show the fault."""
-    shown = {kind: _shown(faults, kind, limits) for kind, limits in SUPPORT.items()}
+    shown = {kind: _certainty_alone(faults, kind, limits) for kind, limits in SUPPORT.items()}
     support = {
         "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too
         "darkness": shown["lowlight"],
@@ -242,7 +242,7 @@ def _vivid(own: Float, other: Float) -> float:
     return some * ramp(float(np.log(after / before)), *np.log(VIVID)) * ramp(moved, *FAR)
 
 
-def _shown(faults: Faults | None, kind: str, limits: tuple[float, float]) -> float:
+def _certainty_alone(faults: Faults | None, kind: str, limits: tuple[float, float]) -> float:
     """How clearly the photo alone shows the fault `kind`, in [0, 1]; 0 if `faults` is None. It is
     its certainty or, if that is more, its severity, scaled so that the two `limits` become 0 and 1.
     A fault may be slight but certain, such as thin haze."""
@@ -262,7 +262,7 @@ def _not_spoilt(faults: Faults | None) -> float:
     return 1 - max(*spoilt, *(ramp(faults[k].severity, *SPOILING[k]) for k in SPOILING))
 
 
-def _buried(faults: Faults | None) -> bool:
+def _is_buried(faults: Faults | None) -> bool:
     """Whether heavy rain hides most of the scene; False if `faults` is None."""
     return bool(faults and faults["rain"].certainty > 0.5 and faults["rain"].severity >= BURIED)
 

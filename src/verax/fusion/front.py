@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from verax.fusion.explanation import FRONT_TASKS, Explanation
 from verax.fusion.matching import fit_relight
 from verax.fusion.planes import Float, luma
-from verax.geometry.register import Warped
+from verax.geometry.register import WarpedPrior
 from verax.image import Image, Plane
-from verax.image.pixels import largest, peaks, reduced
+from verax.image.pixels import largest, peaks, reduce_to
 
 WORK = 640  # px: long side at which differences are looked for
 LEAST, TYPICAL = 0.035, 2.5  # least difference, and least multiple of the median difference
@@ -47,18 +47,18 @@ OUTSTANDING, AROUND = 3.0, 8.0  # least multiple of the prior's texture, sigma o
 OfPlaces = Callable[[Plane], Float]  # values (h, w) -> one number for each label
 
 
-def mask(toned: Image, warped: Warped, explanation: Explanation) -> Plane:
+def mask(toned: Image, warped: WarpedPrior, explanation: Explanation) -> Plane:
     """Where the prior removed something in front of the scene: (h, w), 1 there, else 0, at a size
     whose long side is at most 640 px.
 
     `toned` is the photo after its light was changed to the prior's; `warped` is the registered
     prior. If `explanation` says that heavy rain hides the scene, or that the user's task was to
     remove something, every difference counts, whatever its shape."""
-    own, other, visible = (reduced(x, WORK) for x in (toned, warped.pixels, warped.valid))
+    own, other, visible = (reduce_to(x, WORK) for x in (toned, warped.pixels, warped.valid))
     if explanation.buried:
         return differing(own, other, visible)
     matched = fit_relight(other, own, visible)(other)
-    return removed(own, matched, visible, everything=explanation.task in FRONT_TASKS)
+    return find_removed(own, matched, visible, everything=explanation.task in FRONT_TASKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Places:
     box: NDArray[np.int32]
 
 
-def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = False) -> Plane:
+def find_removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = False) -> Plane:
     """Where the prior removed something: (h, w), 1 there, else 0, at a size whose long side is at
     most 640 px.
 
@@ -98,7 +98,7 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
         everything: True if every difference counts, whatever its shape, since the user's task was
             to remove something.
     """
-    own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
+    own, other, visible = (reduce_to(x, WORK) for x in (photo, prior, valid))
     difference = _difference(own, other)
     typical = float(np.median(difference[visible > 0.5])) if (visible > 0.5).any() else 1.0
     least = max(LEAST, TYPICAL * typical)
@@ -108,7 +108,7 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
         side = max(visible.shape)
         layers = places.layer & (places.width > THIN[0] * side + THIN[1])
         extra = is_removed & places.more & ~layers
-        extra[extra] = ~_displaced(places, np.flatnonzero(extra), own, other)
+        extra[extra] = ~_is_displaced(places, np.flatnonzero(extra), own, other)
         is_removed &= layers | (extra & _no_part_of_the_scene(places, extra, side))
     is_removed[0] = False
     mask = is_removed[places.labels]
@@ -122,7 +122,7 @@ def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
     """Where photo and registered prior, under the same light, differ in structure or light,
     whatever the reason: (h, w), 1 there, else 0, at a size whose long side is at most 640 px.
     `valid`: 1 where the prior covers the photo."""
-    own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
+    own, other, visible = (reduce_to(x, WORK) for x in (photo, prior, valid))
     mask = _differing(_difference(own, other), visible, LEAST)
     return np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.float32)
 
@@ -263,7 +263,7 @@ def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArr
     return np.asarray(photo > EDGE * prior + 1e-9)
 
 
-def _displaced(
+def _is_displaced(
     places: Places, numbers: NDArray[np.intp], own: Image, other: Image
 ) -> NDArray[np.bool_]:
     """For each of the labels `numbers`, whether what the photo (`own`) shows at that place is in

@@ -14,13 +14,13 @@ from verax.fusion.dial import CLASSES, Dial
 from verax.fusion.evidence import Octave
 from verax.fusion.exact import steps_of, within_cells, without_blur
 from verax.fusion.explanation import Explanation, explain, light_faults, under_water_alone
-from verax.fusion.join import Pictures, energy_removed, join, measure
-from verax.fusion.light import Recipe, solve, toned, trust_map
+from verax.fusion.join import Pictures, join, measure, removed_energy
+from verax.fusion.light import Recipe, relight, solve, trust_map
 from verax.fusion.matching import FINE, Contrasts
-from verax.fusion.planes import resized
-from verax.geometry.register import Registration, Warped
+from verax.fusion.planes import resize
+from verax.geometry.register import Registration, WarpedPrior
 from verax.image import Image, Plane
-from verax.image.pixels import reduced
+from verax.image.pixels import reduce_to
 from verax.restorers.faults import Faults
 
 SURE = 0.5  # least certainty of a fault that has an effect
@@ -76,7 +76,7 @@ class _Pair:
 
     photo: Image
     base: Image
-    warped: Warped
+    warped: WarpedPrior
     registration: Registration
     lit: Image | None
     faults: Faults | None
@@ -89,7 +89,7 @@ class _Pair:
 def fuse(
     photo: Image,
     base: Image,
-    warped: Warped | None,
+    warped: WarpedPrior | None,
     registration: Registration | None,
     *,
     lit: Image | None = None,
@@ -124,7 +124,7 @@ def fuse(
     if evidence.is_the_photo(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
     own, other, visible = (
-        reduced(picture, matching.WORK) for picture in (base, warped.pixels, warped.valid)
+        reduce_to(picture, matching.WORK) for picture in (base, warped.pixels, warped.valid)
     )
     pair = _Pair(
         photo=photo, base=base, warped=warped, registration=registration,
@@ -153,7 +153,7 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
         reasons, faults, statistics.result()[0],
         task=pair.task, small=pair.small, changed=bool(recipe.change), contrast=dial.contrast,
     )  # fmt: skip
-    return _explained(pair, recipe, explanation, statistics.result(), dial)
+    return _fuse_pair(pair, recipe, explanation, statistics.result(), dial)
 
 
 def _dial(fidelity: float, pair: _Pair) -> tuple[Dial, dict[str, float]]:
@@ -165,7 +165,7 @@ def _dial(fidelity: float, pair: _Pair) -> tuple[Dial, dict[str, float]]:
     return dials.without_style(dial) if under_water_alone(reasons, pair.faults) else dial, reasons
 
 
-def _explained(
+def _fuse_pair(
     pair: _Pair, recipe: Recipe, explanation: Explanation, statistics: _Statistics, dial: Dial
 ) -> Fusion:
     """The restoration of the photo with what may be taken from the prior, given the photo's faults
@@ -173,7 +173,7 @@ def _explained(
     level), the finest first, and the contrasts of photo and prior. `dial`: the fidelity as
     thresholds, which limit what is taken."""
     (octaves, contrasts), base = statistics, pair.base
-    pictures = _prepared(pair, recipe, explanation)
+    pictures = _prepare(pair, recipe, explanation)
     covered = float(pictures.front.mean()) * explanation.front * dial.front
     explanation = explanation.under_layers(covered)
     if dial.beyond == 1:
@@ -186,7 +186,7 @@ def _explained(
         trust = trust_map(pictures.toned, base, None)
         return Fusion(pictures.toned, trust, bool(recipe.change), (note,), explanation)
     if max(explanation.blur) > BLURRED:
-        pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
+        pictures, octaves = _deblur(pictures, octaves, recipe, explanation, dial)
     joined = join(pictures, octaves, explanation, dial)
     pixels = _in_contrast(joined.pixels, pictures.valid, contrasts, explanation, dial)
     if explanation.task == "jpeg" or (pair.faults and pair.faults["jpeg"].certainty > SURE):
@@ -203,7 +203,7 @@ def _statistics(pair: _Pair) -> _Statistics:
     the photo is certainly noisy, correlated noise is taken to be at most what the base removed."""
     photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
     cleaned = bool(faults and faults["noise"].certainty > SURE and faults["noise"].severity > NOISY)
-    most = energy_removed(photo, base) if cleaned else ()
+    most = removed_energy(photo, base) if cleaned else ()
     octaves = measure(base, warped.pixels, warped.valid, most)
     return octaves, matching.contrasts_of((photo, warped.pixels), warped.valid)
 
@@ -215,12 +215,12 @@ def alone(base: Image, *notes: str) -> Fusion:
     return Fusion(base, trust, False, notes)
 
 
-def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures:
+def _prepare(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures:
     """The pictures to join: the base as it is, and with its light changed as far as the photo's
     faults justify; the prior; masks of faces and of what the prior removed from the view."""
     base, warped, nowhere = pair.base, pair.warped, np.zeros((1, 1), np.float32)
     own, other, visible = pair.copies
-    lit = toned(base, recipe, explanation)
+    lit = relight(base, recipe, explanation)
     return Pictures(
         source=base, toned=lit, prior=warped.pixels, valid=warped.valid,
         relight=matching.fit_relight(other, own, visible),
@@ -229,7 +229,7 @@ def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures
     )  # fmt: skip
 
 
-def _sharpened(
+def _deblur(
     pictures: Pictures, octaves: list[Octave], recipe: Recipe, explanation: Explanation, dial: Dial
 ) -> tuple[Pictures, list[Octave]]:
     """The pictures to join, with the base deblurred, and its new statistics of each octave (pyramid
@@ -243,7 +243,7 @@ def _sharpened(
     if sharp is None:
         return pictures, octaves
     pictures = replace(
-        pictures, source=sharp.pixels, toned=toned(sharp.pixels, recipe, explanation),
+        pictures, source=sharp.pixels, toned=relight(sharp.pixels, recipe, explanation),
         supplied=sharp.supplied, destroyed=sharp.destroyed,
     )  # fmt: skip
     most = [octave.most for octave in octaves]
@@ -280,7 +280,7 @@ def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Expl
     steps = None if other else steps_of(photo)
     if steps is None:
         return pixels
-    return within_cells(pixels, photo, steps, 1 - resized(pictures.front, photo.shape))
+    return within_cells(pixels, photo, steps, 1 - resize(pictures.front, photo.shape))
 
 
 def _notes(

@@ -26,11 +26,11 @@ from verax.fusion.planes import (
     count,
     enlarge,
     gaussians,
-    halved,
+    halve,
     luma,
-    resized,
+    resize,
     rise,
-    windowed,
+    window_mean,
 )
 from verax.image import Image, Plane
 
@@ -68,7 +68,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedPicture:
     """The joined picture (H, W, 3). `amplitudes` (h, w, 3), at half its resolution, says how strong
     the structure is that comes from the photo, from the photo with the prior's contrast, and from
     the prior."""
@@ -116,7 +116,7 @@ def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = (
     own, other, visible = _pyramids((luma(source), luma(prior), valid), octaves)
     statistics = []
     for index in range(octaves):
-        parts = _spread(visible[index].shape)
+        parts = _sample_parts(visible[index].shape)
         mine, its = (
             np.concatenate([_part(x[index][part], x[index + 1][_low(part)]) for part in parts])
             for x in (own, other)
@@ -127,7 +127,7 @@ def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = (
     return statistics
 
 
-def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
+def removed_energy(photo: Image, source: Image) -> tuple[float, ...]:
     """For each octave (pyramid level), the finest first, the mean square of what the base
     (`source`) removed from the photo's luma. Both pictures are (H, W, 3)."""
     octaves = count(photo.shape)
@@ -136,7 +136,7 @@ def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
     return tuple(float(np.square(band).mean()) for band in bands)
 
 
-def _spread(shape: tuple[int, ...]) -> list[Part]:
+def _sample_parts(shape: tuple[int, ...]) -> list[Part]:
     """The (rows, columns) of a plane of this shape (H, W) at which statistics are taken: one pair
     for all of it or, above two million pixels, one for each of some evenly spread groups of 64
     rows."""
@@ -149,17 +149,17 @@ def _spread(shape: tuple[int, ...]) -> list[Part]:
 
 def join(
     pictures: Pictures, octaves: Sequence[Octave], explanation: Explanation, dial: Dial
-) -> Joined:
+) -> JoinedPicture:
     """Join photo and prior, from the lowest frequencies to the finest octave (pyramid level).
     `octaves`: the statistics of each octave, the finest first. `explanation`: the faults of the
     photo that justify changes. `dial`: the fidelity as thresholds, which limit what is taken from
     the prior. To save memory, the result is written over `pictures.toned`, unless that is the array
     `pictures.source`."""
     both = (pictures.toned, pictures.prior)
-    finest = (luma(pictures.source), *both, _feathered(pictures.valid))
+    finest = (luma(pictures.source), *both, _feather(pictures.valid))
     copies = _Copies(*_pyramids(finest, len(octaves)))
     light = _lowest(pictures, copies, explanation, dial)
-    half = halved(copies.valid[-1]).shape
+    half = halve(copies.valid[-1]).shape
     # at full size, luma and valid are computed again tile by tile, to save memory
     copies.source[0], copies.valid[0] = pictures.source, pictures.valid
     del finest
@@ -172,7 +172,7 @@ def join(
     for index in range(len(octaves) - 1, -1, -1):
         rules = Rules(index, octaves[index], explanation, dial)
         state = _finer(state, copies, rules, pictures)
-    return Joined(np.clip(state.picture, 0, 1, out=state.picture), state.amplitudes)
+    return JoinedPicture(np.clip(state.picture, 0, 1, out=state.picture), state.amplitudes)
 
 
 def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial: Dial) -> Float:
@@ -192,8 +192,8 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
         far = np.abs(target - toned).mean(2)
         more = np.maximum(more, dial.plausible * np.clip(1 - STYLE / np.maximum(far, STYLE), 0, 1))
     believed = np.maximum(more * _agreement(copies, toned.shape), dial.beyond)
-    front = explanation.front * dial.front * resized(pictures.front, toned.shape)
-    front *= 1 - resized(pictures.spared, toned.shape)
+    front = explanation.front * dial.front * resize(pictures.front, toned.shape)
+    front *= 1 - resize(pictures.spared, toned.shape)
     amount = np.maximum(believed, front) * valid
     return np.asarray(toned + amount[..., None] * (target - toned), np.float32)
 
@@ -210,9 +210,9 @@ def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
     agreement = np.zeros(shape[:2], np.float32)
     for index in range(max(0, len(copies.source) - 3), len(copies.source) - 1):
         own, other = evidence.band(copies.source, index), luma(evidence.band(copies.prior, index))
-        mine, its, both = (windowed(halved(x)) for x in (own * own, other * other, own * other))
+        mine, its, both = (window_mean(halve(x)) for x in (own * own, other * other, own * other))
         alike = (both + 2e-4) / (np.sqrt(mine * its) + 2e-4)
-        agreement = np.maximum(agreement, resized(np.asarray(alike, np.float32), shape))
+        agreement = np.maximum(agreement, resize(np.asarray(alike, np.float32), shape))
     return rise(1.3 * rise(agreement, *AGREED), 0, 1)
 
 
@@ -223,13 +223,13 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
     fine = copies.toned[rules.index]
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
-    before_gain, before_agreed = (resized(x, half) for x in (state.gain, state.agreed))
-    amplitudes = resized(state.amplitudes, half)
-    front = _spread_out(pictures.front, half, rules.explanation.front * rules.dial.front)
-    spared = _spread_out(pictures.spared, half)
+    before_gain, before_agreed = (resize(x, half) for x in (state.gain, state.agreed))
+    amplitudes = resize(state.amplitudes, half)
+    front = _enlarge_plane(pictures.front, half, rules.explanation.front * rules.dial.front)
+    spared = _enlarge_plane(pictures.spared, half)
     destroyed = pictures.destroyed[rules.index] if pictures.destroyed else 0
-    supplied = _spread_out(pictures.supplied, half, destroyed)
-    contrast = np.float32(rules.sharpness) + np.float32(1 - rules.sharpness) * resized(
+    supplied = _enlarge_plane(pictures.supplied, half, destroyed)
+    contrast = np.float32(rules.sharpness) + np.float32(1 - rules.sharpness) * resize(
         pictures.relight.gain, half
     )
     rest = half if rules.index else (0, 0)  # no octave follows the finest
@@ -244,9 +244,9 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
             _part(copy[rules.index][around], copy[rules.index + 1][low], band)
         own, valid = (x[rules.index][around] for x in (copies.source, copies.valid))
         if rules.index == 0:
-            own, valid = luma(own), _feathered(valid)
+            own, valid = luma(own), _feather(valid)
         surroundings = Surroundings(
-            before_gain[low], before_agreed[low], front[low], halved(valid), contrast[low],
+            before_gain[low], before_agreed[low], front[low], halve(valid), contrast[low],
             spared[low], supplied[low],
         )  # fmt: skip
         own = _part(own, copies.source[rules.index + 1][low])
@@ -266,16 +266,16 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
     return _State(picture, gain, agreed, amplitudes)
 
 
-def _spread_out(plane: Plane, half: tuple[int, int], share: float = 1.0) -> Plane:
+def _enlarge_plane(plane: Plane, half: tuple[int, int], share: float = 1.0) -> Plane:
     """A smooth plane, resized to `half` (h, w) and multiplied by `share`. A constant plane is
     broadcast instead, which takes no memory."""
     scaled = plane * np.float32(share)
     if plane.size == 1 or share == 0:
         return np.broadcast_to(scaled.ravel()[:1], half)
-    return resized(scaled, half)
+    return resize(scaled, half)
 
 
-def _feathered(valid: Plane) -> Plane:
+def _feather(valid: Plane) -> Plane:
     frame = np.ones((FEATHER, FEATHER), np.uint8)
     return np.asarray(cv2.erode(valid, frame, borderType=cv2.BORDER_REPLICATE), np.float32)
 

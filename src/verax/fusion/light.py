@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from verax.fusion import evidence, matching, planes, tone
 from verax.fusion.dial import CLASSES, Dial
 from verax.fusion.explanation import Explanation
-from verax.fusion.planes import Float, blur, by_tiles, doubled, resized
-from verax.geometry.register import Registration, Warped
+from verax.fusion.planes import Float, blur, by_tiles, double, resize
+from verax.geometry.register import Registration, WarpedPrior
 from verax.image import Image, Plane
-from verax.image.pixels import by_stripes, luma, ramp, reduced
+from verax.image.pixels import by_stripes, luma, ramp, reduce_to
 from verax.metrics.scene import scene_state
 
 # a pair of values is a ramp: no effect at the first, full effect at the second
@@ -51,7 +51,7 @@ class Recipe:
 def solve(
     photo: Image,
     base: Image,
-    warped: Warped,
+    warped: WarpedPrior,
     registration: Registration,
     lit: Image | None,
     dial: Dial,
@@ -81,7 +81,9 @@ def solve(
             quiet, target, weight, matching.fit_exposure(quiet, target, weight),
             local=registration.placed == "exactly", reach=dial.toned,
         )  # fmt: skip
-        field = tone.damp(field, 1 - doubt(tone.restored(field, quiet), planes.shrink(photo, size)))
+        field = tone.damp(
+            field, 1 - doubt(tone.apply_field(field, quiet), planes.shrink(photo, size))
+        )
     slope = matching.slope(field.curve, evidence.LEVELS) * field.balance[0].max()
     need, deviation = noise_need(quiet, tone.gain_at(field, quiet.shape), sigma, slope)
     level = float((need * deviation).sum() / max(need.sum(), 1e-9))
@@ -134,23 +136,23 @@ def noise_need(
     return evidence.excess(deviation, raised), deviation
 
 
-def toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
+def relight(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
     """The source (H, W, 3), a base, after the change of light `recipe`. How much of the change is
     applied follows from `explanation`, the faults of the photo that justify it."""
     share = explanation.light if not recipe.change else 1.0  # that recipe holds colour only
-    return toned_by(recipe, source, share) if share > 0 else source
+    return apply_recipe(recipe, source, share) if share > 0 else source
 
 
-def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
+def apply_recipe(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
     """The base after the change of light `recipe`; only `share`, in [0, 1], of it is applied."""
     pixels, height = np.empty_like(base), base.shape[0]
 
-    def denoised(part: planes.Part, _: object) -> Image:
+    def denoise_part(part: planes.Part, _: object) -> Image:
         wider = planes.around(part, base.shape)
         return evidence.denoise(base[wider], recipe.noise_level)[planes.within(part, wider)]
 
     if recipe.noise_level > 0:
-        by_tiles(denoised, base.shape, pixels)
+        by_tiles(denoise_part, base.shape, pixels)
     halves = tone.halves(base.shape)
     offsets = None if halves is None else np.empty((*halves, 3), np.float32)
 
@@ -270,7 +272,7 @@ def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[n
     others follow the strength of the structure from the photo, from the photo with the prior's
     contrast, and from the prior: `amplitudes` (h, w, 3) at half size, None if no structure is the
     prior's."""
-    own, new = (reduced(x, 512) for x in (base, pixels))
+    own, new = (reduce_to(x, 512) for x in (base, pixels))
     sigma = LOW * own.shape[1]
     total = np.ones((1, 3), np.float32)
     moved = blur(cv2.transform(np.abs(blur(new - own, sigma / 2)), total), sigma / 2)
@@ -281,7 +283,7 @@ def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[n
     plain = np.array([0.002, 0, 0], np.float32)  # where there is no structure: the photo's
     shares = amplitudes + plain
     shares /= cv2.transform(shares, total)[..., None]
-    rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
+    rest = 1 - resize(np.asarray(light, np.float32), shares.shape)
     generated = shares[..., 2]
     classes = cv2.merge(
         [shares[..., 0] * rest, shares[..., 1] * rest, (1 - generated) * (1 - rest), generated]
@@ -289,7 +291,7 @@ def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[n
     full = np.empty((*base.shape[:2], len(CLASSES)), np.float16)
 
     def stripe(rows: slice) -> None:
-        full[rows] = doubled(classes, full[rows].shape, (rows.start, full.shape[0]))
+        full[rows] = double(classes, full[rows].shape, (rows.start, full.shape[0]))
 
     if classes.size == len(CLASSES):
         full[:] = classes

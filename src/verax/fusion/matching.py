@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.fusion.evidence import sample_tiles
-from verax.fusion.planes import Float, blur, halved, luma, resized
-from verax.geometry.register import Warped
+from verax.fusion.planes import Float, blur, halve, luma, resize
+from verax.geometry.register import WarpedPrior
 from verax.image import Image, Plane
-from verax.image.pixels import by_stripes, largest, reduced, to_linear, to_srgb
+from verax.image.pixels import by_stripes, largest, reduce_to, to_linear, to_srgb
 
 KNEE = 0.6  # linear light above which brightening rolls off, so that highlights keep detail
 CURVE_STEPS = 1 << 14
@@ -117,7 +117,7 @@ class Relight:
 
     def __call__(self, picture: Float) -> Float:
         """The prior, or a smaller copy of it, under the photo's light; not clipped to [0, 1]."""
-        gain, offset = (resized(field, picture.shape) for field in (self.gain, self.offset))
+        gain, offset = (resize(field, picture.shape) for field in (self.gain, self.offset))
         return np.asarray(cv2.add(cv2.multiply(picture, cv2.merge([gain] * 3)), offset), np.float32)
 
 
@@ -125,7 +125,7 @@ def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
     """Fit smooth fields that match the prior's mean colour and luma contrast to the photo's in wide
     windows. The fit is repeated; places that still differ, such as a shadow that the prior removed,
     get less weight each time. `valid`: (H, W) 1 where the prior covers the photo."""
-    other, own, visible = (reduced(x, WORK) for x in (prior, photo, valid))
+    other, own, visible = (reduce_to(x, WORK) for x in (prior, photo, valid))
     sigma, weight = WIDE * max(visible.shape), visible + np.float32(1e-4)
     trusted, grey, target = weight, luma(other), luma(own)
     gain, offset = np.ones_like(visible), np.zeros_like(own)
@@ -178,7 +178,7 @@ class Tiles:
         sums = np.zeros(FINE)
         for tile, weight in zip(self.tiles, self.weights, strict=True):
             for index, band in enumerate(_octaves(tile)):
-                area = resized(weight, band.shape) * np.float32(weight.size / band.size)
+                area = resize(weight, band.shape) * np.float32(weight.size / band.size)
                 sums[index] += float((band * band * area).sum())
         total = sum(float(weight.sum()) for weight in self.weights)
         return np.sqrt(sums / (total + 1e-6)) + 1e-6
@@ -226,7 +226,7 @@ def with_prior_contrast(
 
 
 def on_the_dial(
-    picture: Image, photo: Image, default: Image, prior: Warped, beyond: float
+    picture: Image, photo: Image, default: Image, prior: WarpedPrior, beyond: float
 ) -> Image:
     """The fusion `picture`, its contrasts (of detail of 1 to 2, 2 to 4 and 4 to 8 px) only rising
     or only falling as the fidelity is lowered. `default`: the fusion at the default fidelity. Above
@@ -278,7 +278,7 @@ def with_gains(picture: Image, gains: Contrasts, where: Plane) -> Image:
 def _bands(grey: Plane) -> list[Plane]:
     """A plane's detail of up to 2, of 2 to 4 and of 4 to 8 px, each at full size."""
     middle = _gaussian(grey, SIGMAS[1])
-    return [grey - middle, *(resized(band, grey.shape) for band in _coarse(middle))]
+    return [grey - middle, *(resize(band, grey.shape) for band in _coarse(middle))]
 
 
 def _octaves(grey: Plane) -> list[Plane]:
@@ -289,7 +289,7 @@ def _octaves(grey: Plane) -> list[Plane]:
 
 def _coarse(middle: Plane) -> list[Plane]:
     """Detail of 2 to 4 and of 4 to 8 px at half size. `middle`: the plane after a blur of 2 px."""
-    low = halved(middle)
+    low = halve(middle)
     # a blur of 2 px and one of sqrt(s^2 - 4) px make one of s px
     copies = [low, *(_gaussian(low, (sigma**2 - 4) ** 0.5 / 2) for sigma in SIGMAS[2:])]
     return [one - two for one, two in pairwise(copies)]

@@ -12,7 +12,7 @@ import numpy as np
 from verax.fusion.dial import Dial
 from verax.fusion.evidence import Evidence, Octave, weigh
 from verax.fusion.explanation import Explanation
-from verax.fusion.planes import WINDOW, Float, every_second, halved, luma, resized, rise, windowed
+from verax.fusion.planes import WINDOW, Float, every_second, halve, luma, resize, rise, window_mean
 from verax.image import Plane
 from verax.image.pixels import LUMA
 
@@ -107,9 +107,9 @@ def join_octave(
     toned, other, spare = room
     grey, lit = luma(other), luma(toned)
     evidence = weigh(own, grey, rules.octave.noise, around.contrast)
-    energy = windowed(halved(cv2.multiply(lit, lit))) * evidence.signal
+    energy = window_mean(halve(cv2.multiply(lit, lit))) * evidence.signal
     gain, spread = _gains(evidence, energy, around, rules.explanation.sharpness[rules.index])
-    turned, longer = _turned(evidence, gain, energy, rules)
+    turned, longer = _turn(evidence, gain, energy, rules)
     turned.share[:] *= 1 - around.spared * (1 - evidence.confirmed)
     off, alike = _chroma_agreement(toned, other, gain, around.contrast, evidence)
     colour = np.maximum(alike, max(rules.dial.beyond, rules.explanation.colour))
@@ -118,11 +118,11 @@ def join_octave(
     # where the photo has no colour, or lost it to compression, the colour is the prior's
     without = _lost_colour(off, energy, gain, evidence, rules)
     missing = np.maximum(rules.explanation.colour, without) * evidence.confirmed
-    band = _mixed(
+    band = _mix(
         (toned, lit, other, grey, spare), around, gain * evidence.signal, turned, longer,
         colour=colour, amount=share, missing=missing,
     )  # fmt: skip
-    agreed = windowed(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
+    agreed = window_mean(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
     # structure that was turned without being confirmed counts as the prior's
     rotated = turned.share * (1 - evidence.confirmed)
     rotated *= np.float32(rules.angle > 0 or rules.dial.beyond > 0)
@@ -132,7 +132,7 @@ def join_octave(
     return Result(band, spread, np.clip(agreed, 0, 1), amplitudes)
 
 
-def _mixed(
+def _mix(
     bands: tuple[Float, Plane, Float, Plane, Float],
     around: Surroundings,
     relit: Plane,
@@ -172,7 +172,7 @@ def _mixed(
         1 + valid * (from_toned - 1), valid * from_lit,
         valid * around.contrast * from_prior, valid * around.contrast * from_grey,
     )  # fmt: skip
-    own, own_grey, its, its_grey = (resized(np.asarray(w, np.float32), lit.shape) for w in weights)
+    own, own_grey, its, its_grey = (resize(np.asarray(w, np.float32), lit.shape) for w in weights)
     plain = cv2.add(cv2.multiply(own_grey, lit, own_grey), cv2.multiply(its_grey, grey, its_grey))
     cv2.multiply(toned, cv2.merge([own] * 3, spare), toned)
     cv2.add(toned, cv2.multiply(other, cv2.merge([its] * 3, spare), other), toned)
@@ -188,9 +188,9 @@ def _gains(
     local = np.sqrt(evidence.prior / np.maximum(energy, 1e-8))
     local = np.clip(local, *GAINS) ** np.float32(sharpness)
     weight = evidence.confirmed * np.minimum(evidence.photo, 1e-2)
-    wide = windowed(weight * local, WIDE) + 1e-6 * around.gain
-    spread = np.clip(wide / (windowed(weight, WIDE) + 1e-6), *GAINS)
-    known = np.minimum(windowed(evidence.confirmed, WIDE) / KNOWN, 1)  # does not amplify noise
+    wide = window_mean(weight * local, WIDE) + 1e-6 * around.gain
+    spread = np.clip(wide / (window_mean(weight, WIDE) + 1e-6), *GAINS)
+    known = np.minimum(window_mean(evidence.confirmed, WIDE) / KNOWN, 1)  # does not amplify noise
     spread = 1 + known * (spread - 1)
     gain = evidence.confirmed * local + (1 - evidence.confirmed) * np.minimum(spread, UNCONFIRMED)
     return np.asarray(gain, np.float32), np.asarray(spread, np.float32)
@@ -206,7 +206,7 @@ class _Turn:
     scale: Plane
 
 
-def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
+def _turn(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
     """How far structure is turned towards the prior's, and the factor (h, w) that restores its
     contrast. In a window, the structures of photo and prior are vectors; the cosine of the angle
     between them is their correlation. The mean of two vectors of equal length has the angle a to
@@ -224,14 +224,14 @@ def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tup
     longer = 1 + (np.clip(longer, 1, LONGEST) - 1) * alike * evidence.signal
     share, scale = share * alike, np.minimum(length, 1.0)
     if rules.dial.beyond > 0:
-        choice = _chosen(evidence.correlation, rules.dial.beyond)
+        choice = _prior_places(evidence.correlation, rules.dial.beyond)
         share, longer = share + choice * (1 - share), 1 + (1 - choice) * (longer - 1)
         scale = scale ** (1 - choice)
     planes = [np.asarray(x, np.float32) for x in (share, scale, longer)]
     return _Turn(*planes[:2]), planes[2]
 
 
-def _chosen(correlation: Plane, beyond: float) -> Plane:
+def _prior_places(correlation: Plane, beyond: float) -> Plane:
     """How far the prior's structure replaces the photo's, (h, w) in [0, 1], at a fidelity below the
     default. As `beyond` rises from 0 to 1, first structures that agree (`correlation` 1) are
     replaced, last those that contradict (-1). A mean of both would show contours twice."""
@@ -267,7 +267,8 @@ def _chroma_agreement(
     every second row and column is used. `gain`, `contrast` (h, w): the factors on them."""
     own, its = (cv2.transform(every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
-        windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
+        window_mean(cv2.transform(one * two, SUM))
+        for one, two in ((own, own), (its, its), (own, its))
     )
     mine, other, both = mine * gain**2, other * contrast**2, both * gain * contrast
     off = np.maximum(mine - 2 * both + other, 0)

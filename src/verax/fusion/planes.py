@@ -145,7 +145,7 @@ def luma(picture: Float) -> Plane:
     return picture if picture.ndim == 2 else pixels.luma(picture)
 
 
-def halved(plane: Plane) -> Plane:
+def halve(plane: Plane) -> Plane:
     """A plane (H, W) at half its size, rounded up, by area averaging."""
     size = (-(-plane.shape[1] // 2), -(-plane.shape[0] // 2))
     return shrink(plane, size)
@@ -160,7 +160,7 @@ def every_second(band: Float) -> Float:
     return np.asarray(cv2.resize(band, size, interpolation=cv2.INTER_NEAREST), np.float32)
 
 
-def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
+def double(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
     """A stripe of a picture, (H, W, ...), enlarged from planes of half the size of the whole
     picture, `halves` (h, w, ...). `shape`: of the stripe. `rows`: its first row, and the height of
     the whole picture. Interpolation reads rows outside the stripe, so that stripes join without a
@@ -173,14 +173,14 @@ def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
     return np.asarray(wide[start : start + shape[0]], np.float32)
 
 
-def windowed(plane: Plane, sigma: float = WINDOW) -> Plane:
+def window_mean(plane: Plane, sigma: float = WINDOW) -> Plane:
     """Local means of a plane in Gaussian windows of `sigma` px of that plane."""
     return np.asarray(
         cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32
     )
 
 
-def resized(plane: Float, shape: tuple[int, ...]) -> Float:
+def resize(plane: Float, shape: tuple[int, ...]) -> Float:
     """A smooth plane at the size of `shape` (H, W, ...), by bilinear interpolation."""
     if plane.shape[:2] == tuple(shape[:2]):
         return plane

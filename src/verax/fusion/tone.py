@@ -225,14 +225,14 @@ def shares(
     def distance(difference: Image) -> float:
         return float(np.sqrt((weight * energy(difference)).mean() / weight.mean()))
 
-    def left() -> float:
+    def remaining() -> float:
         return distance(start + sum(s[..., None] * m for s, m in zip(amounts, moves, strict=True)))
 
     before = distance(blur(base - prior, low))
     worth = float(np.clip((before - TINY) / TINY, 0, 1))
     for k, share in enumerate((reach, reach, reach - PLAIN)[: len(steps)]):
         for least in np.linspace(0, 1, 11, dtype=np.float32):
-            if left() <= (1 - share * worth) * before:
+            if remaining() <= (1 - share * worth) * before:
                 break
             amounts[k] = np.maximum(amounts[k], least)
     return amounts
@@ -262,7 +262,7 @@ def apply(
     if offsets is None:
         offset = planes.look_up(field.offset, grey, rows)
     else:
-        offset = planes.doubled(offsets, exposed.shape, rows or (0, exposed.shape[0]))
+        offset = planes.double(offsets, exposed.shape, rows or (0, exposed.shape[0]))
     return np.asarray(cv2.add(moved, offset, moved), np.float32)
 
 
@@ -276,7 +276,7 @@ def halves(shape: tuple[int, ...]) -> tuple[int, int] | None:
 def offset_at_half(field: ToneField, exposed: Image, rows: Rows) -> Float:
     """The colour offsets for a stripe of a picture, (h, w, 3) at half its resolution. `rows`: the
     first row of the stripe, an even number, and the height of the picture."""
-    guide = planes.halved(luma(exposed))
+    guide = planes.halve(luma(exposed))
     return planes.look_up(field.offset, guide, (rows[0] // 2, -(-rows[1] // 2)))
 
 
@@ -286,7 +286,7 @@ def gain_at(field: ToneField, shape: tuple[int, ...], rows: Rows | None = None) 
     return planes.look_up_plane(field.gain, shape, rows)
 
 
-def restored(field: ToneField, base: Image) -> Image:
+def apply_field(field: ToneField, base: Image) -> Image:
     """The base after the whole change of light, exposure included, clipped to [0, 1]."""
     return np.clip(apply(field, field.expose(base)), 0, 1)
 

@@ -19,7 +19,7 @@ Size = tuple[int, int]  # (width, height)
 FINER = 1.5  # source px per target px from which `warp` reduces the source first, against aliasing
 
 
-def scaled(size: Size, factor: float, least: int = 8) -> Size:
+def scale_size(size: Size, factor: float, least: int = 8) -> Size:
     """A size (width, height) times a factor, rounded, with no side below `least` px."""
     return max(least, round(size[0] * factor)), max(least, round(size[1] * factor))
 
@@ -130,7 +130,7 @@ def warp(
 
     Returns the target pixels, and for each the fraction in [0, 1] that the picture covers.
     """
-    picture, matrix = _averaged(picture, matrix)
+    picture, matrix = _average(picture, matrix)
     pixels = np.empty((size[1], size[0], *picture.shape[2:]), np.float32)
     valid = np.empty((size[1], size[0]), np.float32)
     inverse = invert(matrix)
@@ -156,7 +156,7 @@ def share_seen(matrix: Matrix, source: Size, target: Size) -> float:
     return float(min(1.0, area / max(1, (target[0] - 1) * (target[1] - 1))))
 
 
-def _averaged(picture: NDArray[np.float32], matrix: Matrix) -> tuple[NDArray[np.float32], Matrix]:
+def _average(picture: NDArray[np.float32], matrix: Matrix) -> tuple[NDArray[np.float32], Matrix]:
     width, height = picture.shape[1], picture.shape[0]
     finer = 1 / float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
     if finer < FINER:

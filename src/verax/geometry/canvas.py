@@ -21,7 +21,7 @@ from verax.geometry import (
     compose,
     invert,
     motion,
-    scaled,
+    scale_size,
     share_seen,
     shift,
     stretch,
@@ -114,7 +114,7 @@ def _plan_fixed(width: int, height: int, rules: Sizes) -> Canvas | None:
         largest = min(size[0] / width, size[1] / height)
         whole = int(largest)
         scale = whole if whole >= NEARLY_FULL * largest else largest
-        plans.append(_centred((width, height), size, _scaled((width, height), scale)))
+        plans.append(_centre((width, height), size, _scale((width, height), scale)))
     return max(plans, key=lambda canvas: canvas.share, default=None)
 
 
@@ -124,7 +124,7 @@ def _plan_free(width: int, height: int, rules: Sizes) -> Canvas | None:
         inner = (width * scale, height * scale)
         size = _lattice(inner, rules)
         if not rules.why_not(size):
-            return _centred((width, height), size, inner)
+            return _centre((width, height), size, inner)
     reduced = list(_fractional(width, height, rules))
     if not reduced:
         return None
@@ -138,10 +138,10 @@ def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
     along one side."""
     for side in range(rules.multiple, rules.max_edge + 1, rules.multiple):
         for scale in (side / width, side / height):
-            inner = _scaled((width, height), scale)
+            inner = _scale((width, height), scale)
             size = _lattice(inner, rules)
             if not rules.why_not(size):
-                yield _centred((width, height), size, inner)
+                yield _centre((width, height), size, inner)
 
 
 def _lattice(inner: tuple[int, int], rules: Sizes) -> tuple[int, int]:
@@ -162,11 +162,11 @@ def _lattice(inner: tuple[int, int], rules: Sizes) -> tuple[int, int]:
     return width, height
 
 
-def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def _scale(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _centred(photo: tuple[int, int], size: tuple[int, int], inner: tuple[int, int]) -> Canvas:
+def _centre(photo: tuple[int, int], size: tuple[int, int], inner: tuple[int, int]) -> Canvas:
     return Canvas(photo, size, inner, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
 
 
@@ -222,7 +222,7 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
     return np.asarray(np.clip(darkened + (1 - darkened) * lighter, 0, 1), np.float32)
 
 
-def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
+def centre_matrix(photo: Size, prior: Size, canvas: str) -> Matrix:
     """The matrix from prior px to photo px if the generator changed only size and proportions.
 
     `canvas` names the change: "stretch"; "crop" (equal scales in x and y, the prior shows the
@@ -264,10 +264,12 @@ def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
     `prior` is its luminance plane (H, W); `matrix` maps prior px to photo px; `photo` is (width,
     height).
     """
-    small = scaled(photo, LONG_SIDE / max(photo))
+    small = scale_size(photo, LONG_SIDE / max(photo))
     room = small[0], small[1]
     wide = 3 * room[0], 3 * room[1]
-    half = resize(prior, scaled((prior.shape[1], prior.shape[0]), 2 * LONG_SIDE / max(prior.shape)))
+    half = resize(
+        prior, scale_size((prior.shape[1], prior.shape[0]), 2 * LONG_SIDE / max(prior.shape))
+    )
     to_small = compose(
         shift(*room),
         stretch(photo, small),
@@ -277,7 +279,7 @@ def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
     grey, valid = warp(half, to_small, None, wide)
     inside = np.s_[room[1] : 2 * room[1], room[0] : 2 * room[0]]
     border = valid > 0.99
-    border[_grown(inside, 3)] = False
+    border[_grow(inside, 3)] = False
     if border.sum() < 50:
         return False
     steps = np.hypot(*np.gradient(grey))
@@ -287,6 +289,6 @@ def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
     return bool(np.corrcoef(mirror[border], grey[border])[0, 1] > MIRROR)
 
 
-def _grown(window: tuple[slice, slice], by: int) -> tuple[slice, slice]:
+def _grow(window: tuple[slice, slice], by: int) -> tuple[slice, slice]:
     rows, columns = (slice(side.start - by, side.stop + by) for side in window)
     return rows, columns

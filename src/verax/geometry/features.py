@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry import Matrix, Size, compose, invert, scaled, shift, stretch, warp
+from verax.geometry import Matrix, Size, compose, invert, scale_size, shift, stretch, warp
 from verax.image import Plane
 from verax.image.pixels import blur, resize
 
@@ -83,7 +83,7 @@ def coherence_of(products: Sequence[Plane], window: float) -> Plane:
     """
     size = products[0].shape[1], products[0].shape[0]
     coarser = max(1.0, window / 3)  # for wide windows a coarser grid is precise enough
-    small = resize(cv2.merge(list(products)), scaled(size, 1 / coarser, least=1))
+    small = resize(cv2.merge(list(products)), scale_size(size, 1 / coarser, least=1))
     cross, first, second = np.moveaxis(blur(small, window / coarser), -1, 0)
     thin = 1e-4 * first.mean() * second.mean() + 1e-9
     local = np.asarray(cross / np.sqrt(first * second + thin), np.float32)
@@ -183,7 +183,7 @@ class Views:
         Returns the orientation channels of both.
         """
         size = self.size
-        small = scaled(size, min(1.0, level.long_side / max(size)))
+        small = scale_size(size, min(1.0, level.long_side / max(size)))
         if level not in self.channels:
             self.channels[level] = _channels(self.photo, small, level)
         to_photo = stretch(small, size)

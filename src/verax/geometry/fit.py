@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from verax.geometry import Matrix, scaled
+from verax.geometry import Matrix, scale_size
 from verax.geometry.features import Channels, Level, View, Views, correlation, log_luminance
-from verax.geometry.global_fit import COARSE, FINE, LAST, MIDDLE, bounded, refine
+from verax.geometry.global_fit import COARSE, FINE, LAST, MIDDLE, is_plausible, refine
 from verax.geometry.search import (
     LONG_SIDE,
     Frame,
@@ -80,8 +80,8 @@ def fit(photo: Plane, prior: Plane) -> Fit:
     if 2 * frame.p_value <= ALPHA and frame.upright:
         return _on_frame(views, frame)
     placement = _search(views)
-    matrix = _refined(views, _start(views, placement))
-    score, view, fine = _scored(views, matrix)
+    matrix = _refine(views, _start(views, placement))
+    score, view, fine = _score(views, matrix)
     distinct = (distinctness(one.photo, one.in_place()[0]) for one in (view, fine))
     overlap = float(fine.in_place()[1].mean())
     by_search = p_value(evidence(placement, distinct, score, overlap))
@@ -95,7 +95,7 @@ def fit(photo: Plane, prior: Plane) -> Fit:
     return _from_other_starts(first, views, (placement.matrix, views.plain))
 
 
-def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
+def find_turn(photo: Plane, prior: Plane, frame: Frame) -> str:
     """How the prior is turned against the photo, such as "mirrored"; "" if upright or uncertain.
 
     `photo` and `prior` are luminance planes. `frame` tells how well the prior fits the upright, the
@@ -119,7 +119,7 @@ def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
     if best.score > BY_CHANCE:
         return best
     views = Views(photo, prior)
-    score, view, _ = _scored(views, views.plain)
+    score, view, _ = _score(views, views.plain)
     return replace(best, matrix=views.plain, score=score, view=view)
 
 
@@ -129,20 +129,20 @@ def _on_frame(views: Views, frame: Frame) -> Fit:
     If fine structure hardly agrees, a refinement would follow noise, so `frame` is not refined.
     """
     start, score = refine(views.at(COARSE, frame.matrix), COARSE)
-    start = start if bounded(start, frame.matrix, views.size) else frame.matrix
-    matrix = _refined(views, start)
-    score, view, _ = _scored(views, matrix)
+    start = start if is_plausible(start, frame.matrix, views.size) else frame.matrix
+    matrix = _refine(views, start)
+    score, view, _ = _score(views, matrix)
     first = Fit(matrix, score, view, min(1.0, 2 * frame.p_value), True, frame)
     if score > WEAK:
         return first
     best = _from_other_starts(first, views, [frame.matrix])
-    score, view, _ = _scored(views, frame.matrix)
+    score, view, _ = _score(views, frame.matrix)
     if best.score > max(score + OVERFIT, BY_CHANCE):
         return best
     return replace(first, matrix=frame.matrix, score=score, view=view)
 
 
-def _refined(
+def _refine(
     views: Views, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
 ) -> Matrix:
     """Refine the matrix `start` (prior px to photo px) at one resolution of `levels` after another.
@@ -153,13 +153,13 @@ def _refined(
     matrix = start
     for level in levels:
         better, score = refine(views.at(level, matrix), level)
-        matrix = better if bounded(better, matrix, views.size) else matrix
+        matrix = better if is_plausible(better, matrix, views.size) else matrix
         if level is FINE and score < PRECISE:
             break
     return matrix
 
 
-def _scored(views: Views, matrix: Matrix) -> tuple[float, View, View]:
+def _score(views: Views, matrix: Matrix) -> tuple[float, View, View]:
     """Score a matrix (prior px to photo px) by the correlation of photo and warped prior.
 
     Returns the correlation at a long side of 384 px, and the views at long sides of 192 and 384 px.
@@ -177,8 +177,8 @@ def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fi
     """
     best = first
     for start in starts:
-        matrix = _refined(views, start, (MIDDLE, FINE))
-        score, view, _ = _scored(views, matrix)
+        matrix = _refine(views, start, (MIDDLE, FINE))
+        score, view, _ = _score(views, matrix)
         if score > best.score:
             best = replace(best, matrix=matrix, score=score, view=view)
     return best
@@ -194,7 +194,7 @@ def _start(views: Views, placement: Placement) -> Matrix:
     fits = []
     for start in (placement.matrix, views.plain):
         matrix, score = refine(views.at(COARSE, start), COARSE)
-        if bounded(matrix, start, views.size):
+        if is_plausible(matrix, start, views.size):
             fits.append((score, matrix))
     return max(fits, key=lambda pair: pair[0])[1] if fits else placement.matrix
 
@@ -202,7 +202,7 @@ def _start(views: Views, placement: Placement) -> Matrix:
 def _search(views: Views) -> Placement:
     sizes = views.size, views.prior_size
     small, double = (
-        log_luminance(image, scaled(size, side / max(size)))
+        log_luminance(image, scale_size(size, side / max(size)))
         for image, size, side in zip(
             (views.photo, views.prior), sizes, (LONG_SIDE, 2 * LONG_SIDE), strict=True
         )

@@ -26,7 +26,7 @@ DOUBT = 0.02  # least weight of a pixel, so that a wrong start can be corrected
 DAMPING = 1e-3  # of Levenberg-Marquardt, relative to the diagonal of the normal matrix
 
 
-def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
+def is_plausible(matrix: Matrix, start: Matrix, size: Size) -> bool:
     """Whether a fitted matrix is plausible.
 
     It must not move a corner of the photo by more than 20 % of the long side from where `start`
@@ -221,7 +221,7 @@ class _Moments:
         for plane, pairs in ((xx, ((0, 0),)), (xy, ((0, 1), (1, 0))), (yy, ((1, 1),))):
             sums = self(plane)
             for one, other in pairs:
-                matrix += _spread(sums, along[one], along[other])
+                matrix += _scatter(sums, along[one], along[other])
         return matrix
 
     def right(self, dx: Plane, dy: Plane) -> NDArray[np.float64]:
@@ -241,7 +241,7 @@ class _Moments:
 Powers = tuple[tuple[int, int] | None, ...]
 
 
-def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np.float64]:
+def _scatter(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np.float64]:
     """(8, 8) part of the normal matrix, with an element of `sums` for each row and column.
 
     Args:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry import Size, scaled
+from verax.geometry import Size, scale_size
 from verax.geometry.features import Channels, coherence, dot
 from verax.image import Plane
 from verax.image.pixels import blur, resize
@@ -261,7 +261,7 @@ def fit_field(
     """
     field: Field = np.zeros((*valid.shape, 2), np.float32)
     for turn in rounds:
-        size = scaled((valid.shape[1], valid.shape[0]), turn.long_side / max(valid.shape))
+        size = scale_size((valid.shape[1], valid.shape[0]), turn.long_side / max(valid.shape))
         field = resize_field(field, size)
         fixed, moving, cover = (resize(array, size) for array in (photo, warped, valid))
         cover = np.clip(cover, 0, 1)  # cubic enlargement of tiny pictures overshoots

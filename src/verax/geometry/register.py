@@ -13,10 +13,10 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from verax.geometry import Matrix, Size, compose, scaled, share_seen, stretch, warp
+from verax.geometry import Matrix, Size, compose, scale_size, share_seen, stretch, warp
 from verax.geometry.canvas import canvas_of
 from verax.geometry.features import EDGE, coherence, log_luminance
-from verax.geometry.fit import ALPHA, DOUBT, Fit, fit, way_turned, without_evidence
+from verax.geometry.fit import ALPHA, DOUBT, Fit, find_turn, fit, without_evidence
 from verax.geometry.local_fit import Field, fit_field, resize_field, through
 from verax.image import Image, Plane, check_image, replace_file
 from verax.image.pixels import luma, resize
@@ -87,7 +87,7 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class Warped:
+class WarpedPrior:
     """The prior warped to the photo's grid.
 
     Attributes:
@@ -113,14 +113,14 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
     check_image(photo, name="photo")
     check_image(prior, name="prior")
     with ThreadPoolExecutor(1) as beside:
-        other = beside.submit(_reduced, prior, PRIOR_SIDE)
-        small, small_prior = _reduced(photo, PHOTO_SIDE), other.result()
+        other = beside.submit(_reduce, prior, PRIOR_SIDE)
+        small, small_prior = _reduce(photo, PHOTO_SIDE), other.result()
     size, plain = _size(photo), stretch(_size(prior), _size(photo))
     flat = [name for name, image in (("photo", small), ("prior", small_prior)) if _is_flat(image)]
     if flat:
         reason = f"the {' and the '.join(flat)} has no visible structure that could be registered"
-        nowhere = _unplaced("not", reason, plain, size)
-        return _accepted(nowhere, share_seen(plain, _size(prior), size)) if accept else nowhere
+        nowhere = _reject("not", reason, plain, size)
+        return _accept(nowhere, share_seen(plain, _size(prior), size)) if accept else nowhere
     best = fit(small, small_prior)
     placed, objection = _objection(best, small, small_prior)
     if objection and accept:
@@ -128,7 +128,7 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
     full, to_small = stretch(_size(small), size), stretch(_size(prior), _size(small_prior))
     matrix = compose(full, best.matrix, to_small)
     if objection and not accept:
-        nowhere = _unplaced(placed, objection, matrix, size)
+        nowhere = _reject(placed, objection, matrix, size)
         return replace(nowhere, p_value=best.p_value, score=best.score)
     field, confidence = _detail(best, size)
     placed, reason = _judge(best, float(confidence.mean()))
@@ -145,7 +145,7 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
     )
 
 
-def _accepted(nowhere: Registration, coverage: float) -> Registration:
+def _accept(nowhere: Registration, coverage: float) -> Registration:
     """Mark a registration as placed "roughly" because the user says that the scene is the same.
 
     `nowhere` is the rejected registration, `coverage` the fraction of the photo that the prior
@@ -163,7 +163,7 @@ def _objection(best: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
     """
     if best.upright and best.p_value <= ALPHA:
         return "exactly", ""
-    turned = way_turned(photo, prior, best.frame)
+    turned = find_turn(photo, prior, best.frame)
     if turned:
         return "not", f"the prior is {turned} compared with the photo; turn it upright"
     if not best.upright and best.p_value <= ALPHA:
@@ -204,13 +204,13 @@ def _detail(best: Fit, size: Size) -> tuple[Field | None, Plane]:
     return field, np.asarray(cv2.resize(confidence, size, interpolation=cv2.INTER_LINEAR))
 
 
-def _unplaced(placed: Placed, reason: str, matrix: Matrix, size: Size) -> Registration:
+def _reject(placed: Placed, reason: str, matrix: Matrix, size: Size) -> Registration:
     nothing = np.zeros((size[1], size[0]), np.float32)
     return Registration(placed, reason, matrix, None, nothing, 1.0, 0.0, "stretch")
 
 
-def _reduced(image: Image, side: int) -> Plane:
-    small = resize(image, scaled(_size(image), min(1.0, side / max(image.shape[:2]))))
+def _reduce(image: Image, side: int) -> Plane:
+    small = resize(image, scale_size(_size(image), min(1.0, side / max(image.shape[:2]))))
     return np.clip(luma(small), 0, 1)
 
 
@@ -218,10 +218,10 @@ def _is_flat(plane: Plane) -> bool:
     return float(log_luminance(plane, _size(plane)).std()) < FLAT
 
 
-def apply(registration: Registration, prior: Image, *, size: tuple[int, int]) -> Warped:
+def apply(registration: Registration, prior: Image, *, size: tuple[int, int]) -> WarpedPrior:
     """Warp the prior to the photo's grid as `registration` says; `size` is its (width, height)."""
     check_image(prior, name="prior")
-    return Warped(*warp(prior, registration.matrix, registration.field, size))
+    return WarpedPrior(*warp(prior, registration.matrix, registration.field, size))
 
 
 def _size(image: Image | Plane) -> Size:

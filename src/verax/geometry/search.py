@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry import Matrix, Size, compose, scaled, scaling, shift, stretch, warp
+from verax.geometry import Matrix, Size, compose, scale_size, scaling, shift, stretch, warp
 from verax.geometry.canvas import SAME_ASPECT
 from verax.geometry.features import Channels, log_luminance, orientation
 from verax.image import Plane
@@ -120,12 +120,12 @@ def _chance(evidence: float) -> float:
 def same_frame(photo: Plane, prior: Plane) -> Frame:
     """Find which placement that keeps the framing fits best; both are luminance planes (H, W)."""
     size = photo.shape[1], photo.shape[0]
-    small = scaled(size, min(1.0, FRAME_SIDE / max(size)))
+    small = scale_size(size, min(1.0, FRAME_SIDE / max(size)))
     rows, columns = (cv2.getOptimalDFTSize(side + int(FAR * side)) for side in small[::-1])
     features = measures(log_luminance(photo, small))
     views = [spectra(control_views(measure), (rows, columns)) for measure in features]
     frames = [
-        _placed(views, prior, matrix, (size, small), (rows, columns))
+        _test_placement(views, prior, matrix, (size, small), (rows, columns))
         for matrix in placements(size, (prior.shape[1], prior.shape[0]))
     ]
     return max(frames, key=lambda frame: frame.evidence)
@@ -161,7 +161,7 @@ def _relative(band: Plane, window: float) -> Channels:
     return np.asarray(relative - relative.mean(), np.float32)[..., None]
 
 
-def _placed(
+def _test_placement(
     views: list[NDArray[np.complex64]],
     prior: Plane,
     matrix: Matrix,

@@ -73,7 +73,7 @@ def read_webp(data: bytes, *, max_pixels: int) -> Raw:
     picture = WebPImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     check_frames(getattr(picture, "n_frames", 1))
-    return _coded(picture, np.asarray(picture), 8)
+    return _code(picture, np.asarray(picture), 8)
 
 
 def read_avif(data: bytes, *, max_pixels: int) -> Raw:
@@ -86,7 +86,7 @@ def read_avif(data: bytes, *, max_pixels: int) -> Raw:
     samples = imagecodecs.avif_decode(data)
     depth: Depth = 8 if samples.dtype == np.uint8 else _avif_depth(data)
     lost = ("a gain map (HDR)",) if b"tmap" in brands_of(data) else ()
-    coded = _coded(picture, samples, depth)
+    coded = _code(picture, samples, depth)
     return replace(coded, primaries=primaries, transfer=transfer, lost=lost)
 
 
@@ -104,7 +104,7 @@ def _coded_colour(data: bytes) -> tuple[int, int]:
     return struct.unpack_from(">HH", data, place + 8)
 
 
-def _coded(picture: ImageFile, samples: NDArray[Any], depth: Depth) -> Raw:
+def _code(picture: ImageFile, samples: NDArray[Any], depth: Depth) -> Raw:
     samples = planes(samples)
     return Raw(
         samples,
@@ -166,7 +166,7 @@ def _of_extra(module: str, extra: str, task: str) -> Any:  # noqa: ANN401  # unt
 def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
     """The bytes of a BMP file of 8-bit grey or RGB levels (H, W, C); stores only `metadata.dpi`."""
     options = {"dpi": metadata.dpi} if metadata.dpi else {}
-    return _saved(samples, "BMP", **options)
+    return _save(samples, "BMP", **options)
 
 
 def write_webp(samples: NDArray[Any], metadata: Metadata) -> bytes:
@@ -176,14 +176,14 @@ def write_webp(samples: NDArray[Any], metadata: Metadata) -> bytes:
     which changes red edges by up to 100 of 255 levels.
     """
     speed = {"quality": 0, "method": 0}  # a quick search: larger files, the same pixels
-    return _saved(samples, "WEBP", lossless=True, exact=True, **speed, **_options(metadata))
+    return _save(samples, "WEBP", lossless=True, exact=True, **speed, **_options(metadata))
 
 
 def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
     """The bytes of an AVIF file of (H, W, C) RGB(A) levels of 8, 10 or 12 bits; quality 1..100."""
     if depth == 8:
         options = _options(metadata)
-        return _saved(samples, "AVIF", quality=quality, subsampling="4:4:4", **options)
+        return _save(samples, "AVIF", quality=quality, subsampling="4:4:4", **options)
     import cv2  # the only encoder here that writes more than 8 bits and metadata
 
     kinds = {"exif": cv2.IMAGE_METADATA_EXIF, "xmp": cv2.IMAGE_METADATA_XMP}
@@ -230,7 +230,7 @@ def _options(metadata: Metadata) -> dict[str, Any]:
     return {name: body for name, body in options.items() if body}
 
 
-def _saved(samples: NDArray[Any], format: str, **options: Any) -> bytes:  # noqa: ANN401
+def _save(samples: NDArray[Any], format: str, **options: Any) -> bytes:  # noqa: ANN401
     modes = {1: "L", 3: "RGB", 4: "RGBA"}
     mode = modes[samples.shape[2]]
     size = (samples.shape[1], samples.shape[0])

@@ -51,7 +51,7 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredSamples:
     """Upright samples (H, W, C) of a file that is not in sRGB; the level `top` means 1.0."""
 
     samples: NDArray[np.unsignedinteger] = field(repr=False)
@@ -84,7 +84,7 @@ class Photo:
     name: str = ""
     sha256: str = ""
     lost: tuple[str, ...] = ()
-    stored: Stored | None = field(default=None, repr=False)
+    stored: StoredSamples | None = field(default=None, repr=False)
 
     @property
     def width(self) -> int:

@@ -22,7 +22,7 @@ from verax.image.contract import (
     Photo,
     Plane,
     Raw,
-    Stored,
+    StoredSamples,
     check_image,
     one_line,
     plausible_dpi,
@@ -105,7 +105,7 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
     stored = None
     if colour.converts(icc, raw.model) and not raw.premultiplied:
         samples: NDArray[Any] = np.ascontiguousarray(TURNS[turn](raw.samples[..., :channels]))
-        stored = Stored(samples, raw.top)
+        stored = StoredSamples(samples, raw.top)
     packet, companions = _packet(raw.xmp, turn, size)
     iim = tags.upright(raw.iptc, turn) if raw.iptc else None
     lost = [*raw.lost, *companions]
@@ -267,7 +267,7 @@ def _packet(
     if not packet:
         return packet, ()
     packet, companions = xmp.without_companions(packet)
-    return turning.turned(packet, turn, size) if turn != 1 else packet, companions
+    return turning.turn_packet(packet, turn, size) if turn != 1 else packet, companions
 
 
 def _straight(values: NDArray[np.float32], alpha: Plane) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ from verax.image.jxl import LINEAR, write_jxl
 from verax.image.png import write_png
 from verax.image.segments import SEGMENT, XMP_MARK, metadata_segments
 from verax.image.tiff import write_tiff
-from verax.image.turning import resized
+from verax.image.turning import resize_packet
 
 QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 the error is about one 8-bit level
 
@@ -123,14 +123,14 @@ def encode(
     photo = like or Photo(image)
     if drop_gps:
         photo = places.without_places(photo)
-    data = _encoded(image, photo, format, quality)
+    data = _encode(image, photo, format, quality)
     if drop_gps and places.has_place(data, like):  # a place is still there: drop all metadata
         bare = Metadata(icc=photo.metadata.icc, dpi=photo.metadata.dpi)
-        data = _encoded(image, replace(photo, metadata=bare), format, quality)
+        data = _encode(image, replace(photo, metadata=bare), format, quality)
     return data
 
 
-def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
+def _encode(image: Image, photo: Photo, format: str, quality: int) -> bytes:
     can = ABILITIES[format]
     model, depth, alpha = _plan(image, photo, can)
     values, icc = _values(image, photo, model, can)
@@ -183,7 +183,7 @@ def _metadata_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Meta
         icc=icc,
         dpi=plausible_dpi(metadata.dpi),
         exif=resized_exif(metadata.exif, size) if metadata.exif else None,
-        xmp=resized(metadata.xmp, was, size) if metadata.xmp else None,
+        xmp=resize_packet(metadata.xmp, was, size) if metadata.xmp else None,
         colour=metadata.colour if icc == metadata.icc else (),
     )
 

@@ -221,17 +221,17 @@ def _tiff_size(file: BinaryIO, _: str) -> tuple[int, int]:
 
 
 def _size_by_pillow(file: BinaryIO, format: str) -> tuple[int, int]:
-    picture = _opened(file, format)
+    picture = _open(file, format)
     if format in ("bmp", "gif"):
         return picture.size
     return _upright(*picture.size, picture.getexif())
 
 
 def _exif_by_pillow(file: BinaryIO, format: str) -> PillowImage.Exif:
-    return _opened(file, format).getexif()
+    return _open(file, format).getexif()
 
 
-def _opened(file: BinaryIO, format: str) -> ImageFile:
+def _open(file: BinaryIO, format: str) -> ImageFile:
     """Open a file with Pillow's class for its format, without the pixel limit of `Image.open`."""
     return CLASSES[format](file)
 

@@ -58,11 +58,11 @@ def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
 
     Raises ImageReadError if the file is truncated or larger than `max_pixels`.
     """
-    picture = _opened(data)
+    picture = _open(data)
     _check(picture, data, max_pixels)
     layout = layout_of(data)
     with ThreadPoolExecutor(1) as beside:
-        again = beside.submit(_filled, data, layout) if _may_end_early(layout) else None
+        again = beside.submit(_decode_filled, data, layout) if _may_end_early(layout) else None
         samples = planes(np.asarray(picture))
     if not (_is_complete(layout) if again is None else np.array_equal(again.result(), samples)):
         raise ImageReadError(
@@ -72,7 +72,7 @@ def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
     return _raw(picture, samples, layout, data)
 
 
-def _opened(data: bytes) -> JpegImageFile:
+def _open(data: bytes) -> JpegImageFile:
     with quiet():
         return JpegImageFile(BytesIO(data))
 
@@ -135,14 +135,14 @@ def _coverage(layout: Segments) -> tuple[int, bool]:
     return kind, all(not bits.any() for bits in missing.values())
 
 
-def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
+def _decode_filled(data: bytes, layout: Segments) -> NDArray[Any]:
     """Decode the JPEG file `data` with filler bytes behind its last scan, to samples (H, W, C).
 
     The decoder ignores the filler bytes if the last scan is complete.
     """
     more = RESTARTS if layout.of(0xDD) else FILLER
     end = data[layout.scan_end : layout.end] if layout.ended else b"\xff\xd9"
-    return planes(np.asarray(_opened(data[: layout.scan_end] + more + end)))
+    return planes(np.asarray(_open(data[: layout.scan_end] + more + end)))
 
 
 def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
@@ -154,12 +154,12 @@ def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     """
     layout = layout_of(data)
     ended = data[: layout.scan_end] + b"\xff\xd9"
-    picture = _opened(ended)
+    picture = _open(ended)
     _check(picture, ended, max_pixels)
     samples = planes(np.asarray(picture))
     rows = samples.shape[0]
     if _coverage(layout)[0] != PROGRESSIVE or len(layout.of(SOS)) == 1:
-        changed = (_filled(data, layout) != samples).any(axis=(1, 2))
+        changed = (_decode_filled(data, layout) != samples).any(axis=(1, 2))
         if changed.any():
             rows = int(changed.argmax()) // 8 * 8
     return _raw(picture, samples, layout, data), rows

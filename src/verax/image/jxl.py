@@ -200,12 +200,12 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             )
         body = data[start:end]
         if kind == b"brob":
-            kind, body = body[:4], _inflated(body[4:])
+            kind, body = body[:4], _inflate(body[4:])
         yield kind, body
         position = end
 
 
-def _inflated(body: bytes) -> bytes:
+def _inflate(body: bytes) -> bytes:
     """Decompress a Brotli stream. Raises ImageReadError if it is damaged or larger than 16 MB."""
     try:
         return bytes(imagecodecs.brotli_decode(body, out=MOST_BOX))

@@ -88,7 +88,7 @@ def resize_picture(picture: Array, size: tuple[int, int]) -> Array:
     return picture if resized is picture else np.clip(resized, 0.0, 1.0)
 
 
-def reduced(array: Array, side: int) -> Array:
+def reduce_to(array: Array, side: int) -> Array:
     """Reduce a picture or plane to a long side of at most `side` px by area averaging."""
     scale = min(1.0, side / max(array.shape[:2]))
     size = (max(3, round(array.shape[1] * scale)), max(3, round(array.shape[0] * scale)))
@@ -227,7 +227,7 @@ def _residual(grey: Array, repeats: Repeats) -> float:
     """
     small, xs, ys = _former(grey, repeats)
     rough, fine = (
-        np.square(grey - _sampled(small, xs, ys, how)).mean()
+        np.square(grey - _sample(small, xs, ys, how)).mean()
         for how in (cv2.INTER_NEAREST, cv2.INTER_CUBIC)
     )
     return float(np.sqrt(rough / max(fine, 1e-12)))
@@ -244,12 +244,12 @@ def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
     return np.asarray(np.fft.rfft(gradient, length) / max(float(gradient.sum()), 1e-9))
 
 
-def interpolated(picture: Array, repeats: Repeats) -> Array:
+def interpolate(picture: Array, repeats: Repeats) -> Array:
     """Replace repeated pixels of a picture (H, W, 3) by cubic interpolation, then blur slightly.
 
     The blur softens the jagged edges that small pictures often have.
     """
-    fine = _sampled(*_former(picture, repeats), cv2.INTER_CUBIC)
+    fine = _sample(*_former(picture, repeats), cv2.INTER_CUBIC)
     return np.asarray(np.clip(blur(fine, SOFT * repeats.period), 0, 1), np.float32)
 
 
@@ -269,12 +269,12 @@ def _former(
     ]
     means = np.asarray(cv2.blur(picture, (inner, inner)), np.float32)
     xs, ys = (np.clip(c, 0, side - 1) for c, side in zip(centres, sides, strict=True))
-    small = _sampled(means, xs, ys, cv2.INTER_LINEAR)
+    small = _sample(means, xs, ys, cv2.INTER_LINEAR)
     xs, ys = ((np.arange(side) - c[0]) / period for c, side in zip(centres, sides, strict=True))
     return small, xs, ys
 
 
-def _sampled(picture: Array, xs: NDArray[np.float64], ys: NDArray[np.float64], how: int) -> Array:
+def _sample(picture: Array, xs: NDArray[np.float64], ys: NDArray[np.float64], how: int) -> Array:
     """Sample a picture at all crossings of columns `xs` and rows `ys`, in px of the picture.
 
     `how`: the OpenCV interpolation. Returns (number of ys, number of xs), with channels if any.

@@ -190,7 +190,7 @@ def _parts(data: bytes) -> list[bytes]:
             size, kind = struct.unpack_from(">I4s", data, position)
             body = data[position + 8 : position + 8 + size]
             if kind != b"IDAT":
-                parts += [body, _inflated(body)]
+                parts += [body, _inflate(body)]
             position += 12 + size
         return parts
     if data[:2] == b"\xff\xd8":
@@ -198,7 +198,7 @@ def _parts(data: bytes) -> list[bytes]:
     return [data]
 
 
-def _inflated(body: bytes) -> bytes:
+def _inflate(body: bytes) -> bytes:
     """Decompress the text in a PNG chunk; b"" if nothing in the chunk is compressed.
 
     A profile that is written as lines of hexadecimal digits is decoded to its bytes.

@@ -102,7 +102,7 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
             "that is cut short; get another copy"
         )
     ((_, _, rows, size),) = header.passes()
-    stream = _inflated(parts, size)
+    stream = _inflate(parts, size)
     complete_rows = len(stream) * rows // size
     whole = zlib.compress(stream.ljust(size, b"\0"))
     chunks = [(kind, some[0]) for kind, some in parts.items() if kind not in (b"IDAT", b"IEND")]
@@ -111,7 +111,7 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     return read_png(complete, max_pixels=max_pixels), complete_rows
 
 
-def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:
+def _inflate(parts: dict[bytes, list[bytes]], most: int) -> bytes:
     """Decompress the pixel stream of a PNG as far as it is intact, to at most `most` bytes.
 
     `parts`: the bodies of the chunks by type.

@@ -98,7 +98,7 @@ def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
     for name, parts in pieces.items():
         extension = b"".join(body for _, body in sorted(parts.items()))
         if name in packet and len(extension) <= MOST_EXTENSION:
-            whole = xmp.merged(packet, extension)
+            whole = xmp.merge(packet, extension)
             if whole is not None:
                 return whole, []
     return xmp.without_pointer(packet), ["extended XMP, which is damaged"]

@@ -80,7 +80,7 @@ def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
         exif=_description(page),
         xmp=page.raw(XMP),
         iptc=_iim(page),
-        lost=_lost(page, samples.shape[2]),
+        lost=_dropped_content(page, samples.shape[2]),
         dpi=tags.dpi(data, page.directory, page.layout),
     )
 
@@ -224,7 +224,7 @@ def _iim(page: Page) -> bytes | None:
     return own if own.strip(b"\0") else tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
 
 
-def _lost(page: Page, channels: int) -> tuple[str, ...]:
+def _dropped_content(page: Page, channels: int) -> tuple[str, ...]:
     """What a page holds and is not kept, in words; `channels`: how many channels are kept."""
     parts = ["Photoshop layers"] if page.raw(LAYERS) else []
     if tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[1]:
@@ -248,7 +248,7 @@ def _description(page: Page) -> bytes | None:
 
 def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes:
     """The bytes of a deflate-compressed TIFF of (H, W, C) 8- or 16-bit levels, with metadata."""
-    layout, described = _described(metadata.exif)
+    layout, described = _picture_tags(metadata.exif)
     alpha = samples.shape[2] > CHANNELS[model]
     plain = imagecodecs.tiff_encode(
         samples.squeeze(2) if samples.shape[2] == 1 else samples,
@@ -269,7 +269,7 @@ def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes
     return _with_tags(bytes(plain), described) if described else bytes(plain)
 
 
-def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
+def _picture_tags(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
     """The header of an EXIF block, and the tags in it that describe the picture.
 
     The tags are (field type, count, raw value), in the byte order that the header states. Without a

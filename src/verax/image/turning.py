@@ -52,7 +52,7 @@ def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
     return max(int(x), 0), max(int(y), 0), *sides
 
 
-def turned(packet: bytes, turn: int, size: Size) -> bytes:
+def turn_packet(packet: bytes, turn: int, size: Size) -> bytes:
     """Update an XMP packet for a picture that was turned by the EXIF orientation `turn`.
 
     Regions and subject areas are turned, the orientation is set to 1, and after a quarter turn
@@ -164,7 +164,7 @@ def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]
     return cx - w / 2, cy - h / 2, w, h
 
 
-def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
+def resize_packet(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
     """Update an XMP packet for a picture that was resized from `old` to `new` (width, height).
 
     Sizes in px are changed. Subject areas are removed, since they are in px of the old picture.

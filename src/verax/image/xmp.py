@@ -149,7 +149,7 @@ def without_companions(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
     return (packet_of(document), parts) if removals else (packet, ())
 
 
-def merged(packet: bytes | None, extension: bytes) -> bytes | None:
+def merge(packet: bytes | None, extension: bytes) -> bytes | None:
     """Merge a main XMP packet and its extension to one packet; None if either cannot be parsed.
 
     JPEG limits a packet to 64 KB; what does not fit is stored in an extension (extended XMP). The

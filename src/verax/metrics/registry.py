@@ -67,7 +67,7 @@ def library_version() -> str:
         return ""
 
 
-def learned(name: str) -> Callable[..., float]:
+def load_learned(name: str) -> Callable[..., float]:
     """A function that computes the learned metric `name` by pyiqa.
 
     It takes (restored, reference), or (restored) if the metric needs no reference. It raises
@@ -115,7 +115,7 @@ def _tensor(picture: Image) -> object:
 _WANG = "Gaussian 11x11, sigma 1.5, K 0.01 0.03, population covariance"
 _LEARNED = Metric(
     "",
-    learned("lpips"),
+    load_learned("lpips"),
     direction="lower",
     channel="rgb",
     library="pyiqa",
@@ -124,8 +124,10 @@ _LEARNED = Metric(
 )
 
 
-def _learned(name: str, what: str, *, direction: Direction, needs: Needs = "reference") -> Metric:
-    return replace(_LEARNED, what=what, function=learned(name), direction=direction, needs=needs)
+def _pyiqa(name: str, what: str, *, direction: Direction, needs: Needs = "reference") -> Metric:
+    return replace(
+        _LEARNED, what=what, function=load_learned(name), direction=direction, needs=needs
+    )
 
 
 METRICS: dict[str, Metric] = {
@@ -246,12 +248,12 @@ METRICS: dict[str, Metric] = {
         channel="rgb",
         kernel="seven statistics at 256 px, weights of 2026-11",
     ),
-    "lpips": _learned("lpips", "learned distance (AlexNet)", direction="lower"),
-    "dists": _learned("dists", "learned structure and texture distance", direction="lower"),
-    "st_lpips": _learned("st_lpips", "learned distance, shift-tolerant", direction="lower"),
-    "musiq": _learned("musiq", "learned opinion score", direction="higher", needs="nothing"),
-    "clip_iqa": _learned("clip_iqa", "resembles a good photo", direction="higher", needs="nothing"),
-    "a_fine": _learned("a_fine", "learned, tolerant of a poor reference", direction="lower"),
+    "lpips": _pyiqa("lpips", "learned distance (AlexNet)", direction="lower"),
+    "dists": _pyiqa("dists", "learned structure and texture distance", direction="lower"),
+    "st_lpips": _pyiqa("st_lpips", "learned distance, shift-tolerant", direction="lower"),
+    "musiq": _pyiqa("musiq", "learned opinion score", direction="higher", needs="nothing"),
+    "clip_iqa": _pyiqa("clip_iqa", "resembles a good photo", direction="higher", needs="nothing"),
+    "a_fine": _pyiqa("a_fine", "learned, tolerant of a poor reference", direction="lower"),
 }  # fmt: skip
 
 

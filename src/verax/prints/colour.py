@@ -12,9 +12,9 @@ import numpy as np
 import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
 
-from verax.geometry.register import Warped
+from verax.geometry.register import WarpedPrior
 from verax.image import Image, Plane
-from verax.image.pixels import LUMA, guided_filter, largest, luma, reduced
+from verax.image.pixels import LUMA, guided_filter, largest, luma, reduce_to
 
 Toning = Literal["grey", "toned", "colour"]
 
@@ -45,7 +45,7 @@ BEYOND = 2.5  # standard deviations of luma beyond which a local map is not extr
 def toning(photo: Image) -> Toning:
     """Whether a photo (H, W, 3) is "grey", "toned" (in one tint, such as sepia) or in "colour". A
     dark photo is brightened first, so that faint colours are recognised."""
-    small = reduced(photo, SIDE)[::2, ::2]  # a sample suffices for shares
+    small = reduce_to(photo, SIDE)[::2, ::2]  # a sample suffices for shares
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
     y, chroma = split(small)
     if float(np.quantile(largest(np.abs(chroma)), 0.95)) < GREYISH:
@@ -57,12 +57,12 @@ def toning(photo: Image) -> Toning:
 
 def is_coloured(prior: Image) -> bool:
     """Whether a prior (H, W, 3) is in colour, that is, neither grey nor in one tint."""
-    y, chroma = split(reduced(prior, SIDE))
+    y, chroma = split(reduce_to(prior, SIDE))
     stray = largest(np.abs(chroma - tone_of(y, chroma, y)))
     return float(np.quantile(stray, 0.8)) > COLOURED
 
 
-def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, Plane] | None:
+def with_colour(photo: Image, restored: Image, warped: WarpedPrior) -> tuple[Image, Plane] | None:
     """Colour the restoration of a grey or toned photo with the chroma of its prior.
 
     `photo` and `restored` (its restoration) are (H, W, 3); `warped` is the prior on their grid.
@@ -95,7 +95,7 @@ def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
     stains."""
     if toning(photo) != "toned" or toning(prior) == "colour":
         return None
-    levels, (y, chroma) = luma(restored), split(reduced(prior, SIDE))
+    levels, (y, chroma) = luma(restored), split(reduce_to(prior, SIDE))
     return within_gamut(levels, tone_of(levels, chroma, y))
 
 

@@ -21,8 +21,8 @@ from verax.prints.holes import (
     Flaws,
     Light,
     Mask,
-    counted,
-    dilated,
+    count,
+    dilate,
     faithfulness,
     fill,
     fit_light,
@@ -125,13 +125,13 @@ def find_damage(
     if not worn:
         return flaws
     wear, some = find_wear(photo, prior, valid, faces), known or flaws.mask.any()
-    rest = fill(photo, relight(photo, prior, valid > 0.99), dilated(flaws.mask, RIM))
+    rest = fill(photo, relight(photo, prior, valid > 0.99), dilate(flaws.mask, RIM))
     after, _ = numbers(compare_small(*small_copies(rest, prior, valid))[0])
     if not (wear.border.any() or (some and after >= max(ASKED[0], STILL * counts[0]))):
         return flaws
     mask = flaws.mask | wear.mask
     torn = mask & ~wear.border
-    return flaws if torn.mean() > ALL else Flaws(mask, *counted(torn), float(wear.border.mean()))
+    return flaws if torn.mean() > ALL else Flaws(mask, *count(torn), float(wear.border.mean()))
 
 
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
@@ -149,7 +149,7 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
     lit = relight(photo, prior, inside & ~edges)
     off = difference(photo, lit, SHIFT) * inside
     usual = mean_within(off, inside & ~edges)
-    back = dilated(places(answers.prior, 1.0), BACK_REACH)
+    back = dilate(places(answers.prior, 1.0), BACK_REACH)
     alone = worn_places(answers, off, usual, back)
     blurred, shown = (cv2.GaussianBlur(v, (0, 0), 1.2) for v in (photo, lit))
     smooth = difference(blurred, shown, 0) * inside
@@ -157,10 +157,10 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
     level = np.clip(REGION[0] * mean_within(smooth, plain), *REGION[1:])
     border = strips(smooth > level)
     top = cv2.dilate(off * alone, np.ones((NEARBY,) * 2, np.uint8))
-    mask = dilated(alone, 2) & (off > np.maximum(np.maximum(0.02, 2 * usual), EXACT * top))
+    mask = dilate(alone, 2) & (off > np.maximum(np.maximum(0.02, 2 * usual), EXACT * top))
     mask |= regions(np.where(border, 0, smooth / level), edges | border, back)
     less = np.float32(0) if faces is None else np.float32(FACE) * faces()
-    mask = dilated(mask, RIM) & inside | border
+    mask = dilate(mask, RIM) & inside | border
     return Wear(with_lines(mask, photo, lit, inside, less) & inside | border, border)
 
 
@@ -205,7 +205,7 @@ def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
     shape, visible = photo.shape[1::-1], inside
     best = [np.zeros(photo.shape[:2], np.float32) for _ in range(2)]
     for _ in range(OCTAVES):
-        left, right = unexplained(own, its)
+        left, right = unexplained_energy(own, its)
         for most, one, two in ((best[0], left, right), (best[1], right, left)):
             sample = one[visible]
             noise = float(np.quantile(sample, QUIET)) if sample.size else 0.0
@@ -219,7 +219,7 @@ def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
     return Answers(best[0] * inside, best[1] * inside)
 
 
-def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
+def unexplained_energy(own: Image, its: Image) -> tuple[Plane, Plane]:
     """Local energy (h, w) of the finest detail that `own` (h, w, 3) has and `its` lacks, and of
     that which `its` has and `own` lacks, summed over the channels. Detail that the other has
     shifted by up to a pixel, or with another contrast, does not count."""
@@ -238,7 +238,7 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
     return np.asarray(left, np.float32), np.asarray(right, np.float32)
 
 
-def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def label(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Label connected places of a response (H, W) above 0.7. Returns labels (H, W), 0 outside all
     places, and the largest response by label, (count,), which for label 0 is set to 0."""
     count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
@@ -249,12 +249,12 @@ def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
 
 
 def places(answer: Plane, peak: float) -> Mask:
-    labels, tops = labelled(answer)
+    labels, tops = label(answer)
     return np.asarray((tops > peak)[labels], bool)
 
 
 def number_of(answer: Plane, peak: float) -> int:
-    return int((labelled(answer)[1] > peak).sum())
+    return int((label(answer)[1] > peak).sum())
 
 
 def worn_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
@@ -265,7 +265,7 @@ def worn_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
         off: (H, W) distance of the photo's colour from all colours of the prior nearby, 0 to 1.
         usual: (H, W) local mean of `off` outside wear.
         back: (H, W) True near structure only in the prior; more evidence is required there."""
-    labels, _ = labelled(answers.photo)
+    labels, _ = label(answers.photo)
     count = int(labels.max()) + 1
     around = np.ones((2 * round(FREE * max(off.shape)) + 1,) * 2, np.uint8)
     freely = np.clip(cv2.dilate(answers.prior, around), 1, FREELY)

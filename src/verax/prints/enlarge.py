@@ -103,7 +103,7 @@ def larger(
     matrix, field = on_finer_grid(registration.matrix, registration.field, own, size)
     warped = apply(replace(registration, matrix=matrix, field=field), prior, size=size)
     free = warped.valid if spared is None else warped.valid * (1 - resize(spared, size))
-    detail = new_detail(photo, settled(warped.pixels, photo), free)
+    detail = new_detail(photo, align_finely(warped.pixels, photo), free)
     plain = expand(photo, size)
     generated = share_of(detail, plain, WINDOW * size[0] / own[0])
     return Larger(bring_back(plain + detail, photo), generated)
@@ -159,7 +159,7 @@ def bring_back(finer: Image, photo: Image) -> Image:
     return np.clip(finer, 0, 1, out=finer)
 
 
-def settled(prior: Image, photo: Image) -> Image:
+def align_finely(prior: Image, photo: Image) -> Image:
     """Align a registered prior (H, W, 3) to the photo (h, w, 3) more precisely, to about 0.1 px of
     the photo, by Gauss-Newton steps in windows of normalised contrast (Lucas and Kanade, 1981).
     Returns the prior, resampled on its own grid."""
@@ -167,15 +167,15 @@ def settled(prior: Image, photo: Image) -> Image:
     own, its = (grey(v) for v in (photo, reduce(prior, (width, height))))
     off = np.zeros((height, width, 2), np.float32)
     for _ in range(STEPS):
-        moved = shifted(its, off.copy())
+        moved = shift(its, off.copy())
         off = np.clip(cv2.GaussianBlur(off + step_towards(own, moved), (0, 0), 1), -FAR, FAR)
     size = (prior.shape[1], prior.shape[0])
     wide = cv2.resize(off, size, interpolation=cv2.INTER_CUBIC)
     wide *= np.array([size[0] / width, size[1] / height], np.float32)
-    return np.asarray(np.clip(shifted(prior, wide), 0, 1), np.float32)
+    return np.asarray(np.clip(shift(prior, wide), 0, 1), np.float32)
 
 
-def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.float32]:
+def shift(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.float32]:
     """The picture sampled at each pixel's (x, y) plus `off` (H, W, 2): dx, dy in px; overwrites
     `off`."""
     off[..., 0] += np.arange(off.shape[1], dtype=np.float32)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import InputError, SizeMismatchError
-from verax.geometry.register import Warped
+from verax.geometry.register import WarpedPrior
 from verax.image import Image, Photo, Plane
-from verax.image.pixels import largest, reduced, wide_blur
+from verax.image.pixels import largest, reduce_to, wide_blur
 from verax.prints.colour import split, toning
 
 Mask = NDArray[np.bool_]
@@ -102,7 +102,7 @@ class Flaws:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class FilledPhoto:
     """A photo with its holes filled.
 
     Attributes:
@@ -119,8 +119,8 @@ class Filled:
 
 
 def fill_holes(
-    photo: Image, warped: Warped | None, hand: Plane | None, damage: Flaws | None
-) -> Filled:
+    photo: Image, warped: WarpedPrior | None, hand: Plane | None, damage: Flaws | None
+) -> FilledPhoto:
     """Fill a photo's holes from the prior. Holes are the pixels that `hand` or `damage` marks.
 
     Args:
@@ -131,7 +131,7 @@ def fill_holes(
     """
     void = np.zeros(photo.shape[:2], bool)
     if warped is None:
-        return Filled(photo, void, notes=() if hand is None else (NO_PRIOR,))
+        return FilledPhoto(photo, void, notes=() if hand is None else (NO_PRIOR,))
     notes: tuple[str, ...] = ()
     if hand is not None:
         void |= (hand > 0) & (warped.valid > 0)
@@ -141,12 +141,12 @@ def fill_holes(
         void |= damage.mask
         notes += (BORDER % (100 * damage.border),) if damage.border else ()
     if not void.any():
-        return Filled(photo, void, damage, notes)
+        return FilledPhoto(photo, void, damage, notes)
     prior = warped.pixels
     if toning(photo) != "colour":
         prior = np.repeat(split(prior)[0][..., None], 3, axis=2)
     lit = relight(photo, prior, ~void & (warped.valid > 0))
-    return Filled(fill(photo, lit, void), void, damage, notes)
+    return FilledPhoto(fill(photo, lit, void), void, damage, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Light:
         light."""
         wide = cv2.resize(self.smooth, prior.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         for box in boxes:
-            yield np.asarray(recoloured(prior[box], self.colours) + wide[box], np.float32)
+            yield np.asarray(recolour(prior[box], self.colours) + wide[box], np.float32)
 
 
 def relight(photo: Image, prior: Image, known: Mask) -> Image:
@@ -174,8 +174,8 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
 def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
     """Fit a correction of the registered prior's light and colours to the photo's, on the pixels of
     the mask `known` (H, W). Outliers such as damage get little weight."""
-    y, p = (reduced(picture, TONE) for picture in (photo, prior))
-    share = (reduced(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
+    y, p = (reduce_to(picture, TONE) for picture in (photo, prior))
+    share = (reduce_to(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
     weight, smooth, terms = share, np.zeros_like(y), quadratic(p)
     for reach in LOCAL:
@@ -202,13 +202,13 @@ def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArr
     return np.asarray(np.eye(10, 3, -1) + change, np.float32)
 
 
-def recoloured(picture: Image, colours: NDArray[np.float32]) -> Image:
+def recolour(picture: Image, colours: NDArray[np.float32]) -> Image:
     """Apply a quadratic colour map (10, 3) to a picture (H, W, 3), in bands of rows for memory."""
     bands = np.split(picture, range(BAND, picture.shape[0], BAND))
-    return np.concatenate([mapped(band, colours) for band in bands])
+    return np.concatenate([map_colours(band, colours) for band in bands])
 
 
-def mapped(picture: Image, colours: NDArray[np.float32]) -> Image:
+def map_colours(picture: Image, colours: NDArray[np.float32]) -> Image:
     """Apply a quadratic colour map (10, 3) to a whole picture (H, W, 3) at once."""
     r, g, b = cv2.split(picture)
     planes = [
@@ -227,7 +227,7 @@ def quadratic(picture: Image) -> NDArray[np.float32]:
 def faithfulness(y: Plane, p: Plane) -> float:
     """Median local correlation, -1 to 1, of large structure in two lumas (H, W); low if one picture
     redraws the other; 1 if there is no structure to compare."""
-    small = (reduced(plane, TONE) for plane in (y, p))
+    small = (reduce_to(plane, TONE) for plane in (y, p))
     a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
     both, own, theirs = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
     busy = np.minimum(own, theirs) > STRUCTURE**2
@@ -283,7 +283,7 @@ def relax(values: Image, weight: Plane) -> Image:
     return np.asarray(out, np.float32)
 
 
-def counted(mask: Mask) -> tuple[int, int, int]:
+def count(mask: Mask) -> tuple[int, int, int]:
     """(patches, lines, specks): how many connected places of a mask (H, W) are large, long and
     thin, or small."""
     count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
@@ -294,6 +294,6 @@ def counted(mask: Mask) -> tuple[int, int, int]:
     return int(patch.sum()), int(line.sum()), int((~line & ~patch).sum())
 
 
-def dilated(mask: Mask, radius: int) -> Mask:
+def dilate(mask: Mask, radius: int) -> Mask:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
     return np.asarray(cv2.dilate(mask.astype(np.uint8), disc) > 0, bool)

@@ -14,7 +14,7 @@ import numpy as np
 from verax import weights
 from verax.image import Image, Plane
 from verax.image.pixels import luma, peaks
-from verax.prints.holes import WHOLE, Box, Flaws, Light, Mask, counted, dilated
+from verax.prints.holes import WHOLE, Box, Flaws, Light, Mask, count, dilate
 
 GRID = 16  # px: sides of the network's input are multiples of this
 DAMAGE, SURE = 0.5, 0.95  # least likelihood of every pixel of a piece, and of its most likely one
@@ -67,7 +67,7 @@ def find_pieces(
     for box, own in places(answer, MEAN if known else UNASKED):
         if stands_out(photo[box], lit[box], own) and not is_ground(box, own, mask.shape):
             mask[box] |= own
-    patches, lines, specks = counted(mask)
+    patches, lines, specks = count(mask)
     few = (patches + lines) / PIECES + specks / DUSTY < 1
     if not known and (few or (colour and not (lines and (patches or specks >= BESIDE)))):
         return Flaws(np.zeros_like(mask), 0, 0, 0)
@@ -95,7 +95,7 @@ def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
     mask = np.zeros(answer.shape, bool)
     for box, own in places(answer, UNASKED):
         mask[box] |= own
-    return bool(mask.any()) and counted(mask)[1] > 0
+    return bool(mask.any()) and count(mask)[1] > 0
 
 
 def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
@@ -217,7 +217,7 @@ def with_lines(
         cv2.GaussianBlur(plane, (0, 0), NARROW) - cv2.GaussianBlur(plane, (0, 0), WIDE)
         for plane in (luma(photo), luma(lit))
     )
-    own = np.where(dilated(mask, ROOM), 0, own)
+    own = np.where(dilate(mask, ROOM), 0, own)
     window = (2 * round(AROUND * max(own.shape)) + 1,) * 2
     usual = cv2.blur(np.abs(own), window)
     for _ in range(2):
@@ -230,10 +230,10 @@ def with_lines(
     length = np.hypot(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
     certain = (peaks(labels, count, answer) > LINE) & (length > LENGTH * max(own.shape))
     certain[0] = False
-    whole = (mask | dilated(certain[labels], 1)).astype(np.uint8)
+    whole = (mask | dilate(certain[labels], 1)).astype(np.uint8)
     rim = round(SHADING * max(own.shape))
     closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((4 * rim + 1,) * 2, np.uint8))
-    return dilated(closed > 0, rim)
+    return dilate(closed > 0, rim)
 
 
 def stroke_response(plane: Plane) -> Plane:
@@ -277,7 +277,7 @@ def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(
         (off > 1).astype(np.uint8), connectivity=4
     )
-    edges = dilated(alone, 3)
+    edges = dilate(alone, 3)
     mask = np.zeros_like(alone)
     for index in range(1, count):
         left, top, width, height, area = boxes[index]

@@ -68,7 +68,7 @@ def edit_judges(photo: Image) -> dict[str, Judge]:
     """
 
     def fidelity(candidate: Image) -> float:
-        return _score("edge_precision", resized(candidate, (photo.shape[1], photo.shape[0])), photo)
+        return _score("edge_precision", resize(candidate, (photo.shape[1], photo.shape[0])), photo)
 
     return {"quality": quality, "fidelity": fidelity}
 
@@ -81,10 +81,10 @@ def text_judges(like: Image | None) -> dict[str, Judge]:
     """
     if like is None:
         return {"quality": quality}
-    small = resized(like, (COMPARED_PX, COMPARED_PX))
+    small = resize(like, (COMPARED_PX, COMPARED_PX))
 
     def agreement(candidate: Image) -> float:
-        return _score("ms_ssim", resized(candidate, (COMPARED_PX, COMPARED_PX)), small)
+        return _score("ms_ssim", resize(candidate, (COMPARED_PX, COMPARED_PX)), small)
 
     return {"quality": quality, "agreement": agreement}
 
@@ -94,7 +94,7 @@ def quality(candidate: Image) -> float:
     return -_score("niqe", candidate)
 
 
-def resized(picture: Image, size: tuple[int, int]) -> Image:
+def resize(picture: Image, size: tuple[int, int]) -> Image:
     """The picture resized to `size` (width, height)."""
     from verax.image.pixels import resize_picture  # loads OpenCV
 
@@ -154,7 +154,7 @@ class Session:
     sha256: str
     turns: tuple[Turn, ...] = ()
 
-    def accepted(self) -> tuple[Turn, ...]:
+    def accepted_turns(self) -> tuple[Turn, ...]:
         """The accepted turns (instructions with their results), oldest first."""
         return tuple(turn for turn in self.turns if turn.accepted)
 
@@ -187,16 +187,18 @@ class Session:
 
     def prompt(self, instruction: str) -> str:
         """The prompt to send with the original photo: the accepted instructions and this one."""
-        return numbered([*(turn.instruction for turn in self.accepted()), instruction])
+        return number_instructions(
+            [*(turn.instruction for turn in self.accepted_turns()), instruction]
+        )
 
     def last_output(self) -> Path:
         """The path of the last accepted result. Raises InputError if there is none."""
-        if not self.accepted():
+        if not self.accepted_turns():
             raise InputError(
                 "--from-last: this session has no accepted turn (an instruction whose result was "
                 "kept) to continue from; leave out the option for the first instruction"
             )
-        return Path(self.accepted()[-1].output)
+        return Path(self.accepted_turns()[-1].output)
 
     def set_aside(self, target: Path) -> "Session":
         """Copy the earlier results that `target`, the file of the new result, would overwrite.
@@ -254,7 +256,7 @@ def _session(stored: Any, path: Path) -> Session:  # noqa: ANN401  # any JSON at
         raise SettingsError(f"{path}: {NO_SESSION}, got other content ({exc!r}); {RENAME}") from exc
 
 
-def numbered(instructions: Sequence[str]) -> str:
+def number_instructions(instructions: Sequence[str]) -> str:
     """A prompt that asks for all instructions, as a numbered list; a single one stays unchanged."""
     if len(instructions) == 1:
         return instructions[0]

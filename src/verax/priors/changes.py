@@ -84,7 +84,7 @@ def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, Inject
         return _mirror(scene, thing)
     far = edit.kind == "added"
     shift = _shift(thing, rng, distance=0.3 if far else edit.distance, width=scene.shape[1])
-    pixels, there = _moved(scene, thing, shift)
+    pixels, there = _move(scene, thing, shift)
     if far:  # to look foreign, the copied piece gets other colours
         pixels = np.clip(pixels[..., rng.permutation(3)] * rng.uniform(0.6, 1.5), 0.0, 1.0)
     base = fill(scene, thing, rng) if edit.kind == "moved" else scene
@@ -93,7 +93,7 @@ def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, Inject
     return out, InjectedChange(edit.kind, thing if edit.kind == "moved" else none, there, shift)
 
 
-def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
+def enlarge(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
     """The change with its masks and shift resized to a photo grid of `size` (width, height)."""
     height, width = change.lost.shape
     if (width, height) == size:
@@ -176,7 +176,7 @@ def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple
     return float(dx), float(dy)
 
 
-def _moved(scene: Image, thing: Mask, shift: tuple[float, float]) -> tuple[Image, Mask]:
+def _move(scene: Image, thing: Mask, shift: tuple[float, float]) -> tuple[Image, Mask]:
     there = _translate(thing.astype(np.float32), shift, border=cv2.BORDER_CONSTANT) > 0.5
     return _translate(scene, shift), there
 
@@ -259,7 +259,7 @@ def resynthesise(scene: Image, rng: Generator, *, share: float, sigma_px: float)
     high = scene - low
     strength = _strength(high, sigma_px)
     own = rng.uniform(0.3, 1.0)
-    donor = np.float32(own) * _displaced(high, rng, reach_px=6 * sigma_px)
+    donor = np.float32(own) * _displace(high, rng, reach_px=6 * sigma_px)
     grain = rng.standard_normal((*scene.shape[:2], 1), np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), max(0.4, 0.35 * sigma_px))[..., None]
     grain *= np.float32(1 - own) * strength.mean() / max(float(grain.std()), 1e-6)
@@ -285,9 +285,7 @@ def _strength(detail: NDArray[np.float32], sigma_px: float) -> Plane:
     return np.asarray(np.sqrt(cv2.GaussianBlur(energy, (0, 0), 1.5 * sigma_px)))[..., None]
 
 
-def _displaced(
-    high: NDArray[np.float32], rng: Generator, *, reach_px: float
-) -> NDArray[np.float32]:
+def _displace(high: NDArray[np.float32], rng: Generator, *, reach_px: float) -> NDArray[np.float32]:
     """Displace the fine detail `high` (H, W, 3) by smooth random offsets of about `reach_px`."""
     height, width = high.shape[:2]
     cells = max(2.0, min(height, width) / (4 * reach_px))

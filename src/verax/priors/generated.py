@@ -23,7 +23,7 @@ from verax.geometry import canvas as canvases
 from verax.geometry.canvas import Canvas
 from verax.geometry.register import apply, register
 from verax.image import Image, Photo, Plane
-from verax.priors import resized
+from verax.priors import resize
 from verax.providers import EditRequest, ImageFile, ImagesAnswer
 from verax.providers.images_api import Client
 from verax.providers.journal import Desk
@@ -35,7 +35,7 @@ JudgeTask = Callable[[Image], str]  # a picture -> the task it needs
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class PriorOptions:
     """The user's choices for a request; None and "" leave a choice to Verax or to the service.
 
     The fields that are not explained here are parameters of the image service with the same name.
@@ -70,7 +70,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class Draft:
     """A request that is ready to be sent.
 
     Attributes:
@@ -94,14 +94,14 @@ class GeneratedPrior:
         pixels: (H, W, 3), on the photo's grid. If the received picture has other proportions than
             the picture that was sent, it is stored unchanged and not yet on the photo's grid.
         data: the file as received, with its Content Credentials if it has any.
-        asking: the request that was sent.
+        draft: the request that was sent.
         answer: the whole answer of the service.
         notices: sentences for the user, such as that a choice was not supported.
     """
 
     pixels: Image
     data: bytes = field(repr=False)
-    asking: Asking
+    draft: Draft
     answer: ImagesAnswer
     notices: tuple[str, ...]
 
@@ -109,33 +109,33 @@ class GeneratedPrior:
 def plan(
     photo: Photo,
     client: Client,
-    wishes: Wishes | None = None,
+    choices: PriorOptions | None = None,
     *,
     mask: Plane | None = None,
     markup: Photo | None = None,
     references: tuple[Photo, ...] = (),
     judge: JudgeTask = estimate,
-) -> Asking:
+) -> Draft:
     """Make the request for a prior of this photo. Sends nothing and costs nothing.
 
     Args:
         client: the image service, which checks the request.
-        wishes: the user's choices; None: the defaults.
+        choices: the user's choices; None: the defaults.
         mask: (H, W) on the photo's grid, 1 where the service should edit, else 0; None: everywhere.
         markup: picture of the photo's size with arrows or circles on a transparent background.
         references: further pictures for the service to look at, sent in their own size.
-        judge: function that estimates the task, such as "dehaze", if `wishes` leave it open.
+        judge: function that estimates the task, such as "dehaze", if `choices` leave it open.
 
     Raises InputError for anything that the model or the service would refuse.
     """
-    wishes = wishes or Wishes()
-    model = client.model(wishes.model)
+    choices = choices or PriorOptions()
+    model = client.model(choices.model)
     canvas = canvases.plan(photo.width, photo.height, model.sizes)
-    text, name = _prompt(photo, wishes, judge)
-    fields = wishes.fields()
+    text, name = _prompt(photo, choices, judge)
+    fields = choices.fields()
     defaults = {k: v for k, v in _defaults(model).items() if k not in fields}
     request = EditRequest(
-        model=wishes.model,
+        model=choices.model,
         prompt=text,
         images=(picture_file(flat(photo), canvas), *(_reference(one) for one in references)),
         mask=None if mask is None else mask_file(mask, canvas),
@@ -145,28 +145,28 @@ def plan(
         **(defaults | fields),
     )
     prepared, notices = client.prepare(request)
-    return Asking(prepared, canvas, name, notices)
+    return Draft(prepared, canvas, name, notices)
 
 
-def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
+def receive(draft: Draft, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
     """Take picture `index` (from 0) of a service's answer, and map it to the photo's pixel grid.
 
     A picture with other proportions than the picture that was sent is kept unchanged, and a notice
     says so.
     """
     generated = answer.images[index]
-    picture = generated.decoded()
+    picture = generated.decode()
     pixels = flat(picture)
-    notices = [*asking.notices, *answer.notices]
-    width, height = asking.canvas.size
+    notices = [*draft.notices, *answer.notices]
+    width, height = draft.canvas.size
     if abs(generated.width * height / (generated.height * width) - 1) <= SAME_RATIO:
-        pixels = canvases.retrieve(pixels, asking.canvas)
+        pixels = canvases.retrieve(pixels, draft.canvas)
     else:
         notices.append(
             f"the service answered with {generated.width}x{generated.height} instead of "
             f"{width}x{height}, other proportions than requested; it must be registered"
         )
-    return GeneratedPrior(pixels, generated.data, asking, answer, tuple(notices))
+    return GeneratedPrior(pixels, generated.data, draft, answer, tuple(notices))
 
 
 def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
@@ -197,20 +197,20 @@ def _covering(pixels: Image, size: tuple[int, int]) -> Image:
     scale = min(width / size[0], height / size[1])
     w, h = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     left, top = (width - w) // 2, (height - h) // 2
-    return resized(pixels[top : top + h, left : left + w], size)
+    return resize(pixels[top : top + h, left : left + w], size)
 
 
 def ask(
-    photo: Photo, desk: Desk, wishes: Wishes | None = None, *, mask: Plane | None = None
+    photo: Photo, desk: Desk, choices: PriorOptions | None = None, *, mask: Plane | None = None
 ) -> GeneratedPrior:
     """Get a prior of this photo from a service.
 
     `desk` makes the paid call within its cost limit, and stores the answer, so that the same
-    request is never paid twice. `wishes` are the user's choices; None: the defaults. `mask` (H, W)
+    request is never paid twice. `choices` are the user's choices; None: the defaults. `mask` (H, W)
     is 1 where the service should edit, else 0; None: everywhere.
     """
-    asking = plan(photo, desk.client, wishes, mask=mask)
-    return receive(asking, desk.call(asking.request))
+    draft = plan(photo, desk.client, choices, mask=mask)
+    return receive(draft, desk.call(draft.request))
 
 
 def flat(photo: Photo) -> Image:
@@ -268,11 +268,11 @@ def mask_plane(picture: Photo) -> Plane:
     return np.asarray(picture.pixels.mean(axis=2), np.float32)
 
 
-def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
-    if wishes.prompt:
-        return wishes.prompt, "own"
-    task = judge(photo.pixels) if wishes.task == "auto" else wishes.task
-    prompt = task_prompt(task, fidelity=wishes.wording)
+def _prompt(photo: Photo, choices: PriorOptions, judge: JudgeTask) -> tuple[str, str]:
+    if choices.prompt:
+        return choices.prompt, "own"
+    task = judge(photo.pixels) if choices.task == "auto" else choices.task
+    prompt = task_prompt(task, fidelity=choices.wording)
     return prompt.text, prompt.name
 
 

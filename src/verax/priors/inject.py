@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from verax.degrade.fields import smooth_noise
 from verax.degrade.sensor import compress
 from verax.errors import SettingsError, SizeMismatchError
-from verax.geometry.canvas import centred
+from verax.geometry.canvas import centre_matrix
 from verax.image import Image, check_image
 from verax.priors.changes import (
     InjectedChange,
     ObjectEdit,
     Tone,
     edit,
-    enlarged,
+    enlarge,
     resynthesise,
     retone,
     sharpen,
@@ -135,12 +135,12 @@ def inject(
         )
     height, width = clean.shape[:2]
     size = deviations.size or (width, height)
-    matrix = drift_matrix(deviations, (width, height)) @ centred(
+    matrix = drift_matrix(deviations, (width, height)) @ centre_matrix(
         (width, height), size, deviations.canvas
     )
     grid = working_grid((width, height), matrix)
-    scene = _resized(clean, grid)
-    left = None if degraded is None else _resized(degraded, grid)
+    scene = _resize(clean, grid)
+    left = None if degraded is None else _resize(degraded, grid)
     streams = np.random.default_rng(seed).spawn(5)  # independent of each other
     field = local_field(grid, deviations, streams[0])
     scene, objects = edit(scene, deviations.objects, streams[1])
@@ -149,7 +149,7 @@ def inject(
         scene = resynthesise(scene, streams[2], share=deviations.texture, sigma_px=cutoff)
     if deviations.residual > 0 and left is not None:
         scene = _leave_traces(scene, left, deviations.residual, streams[3])
-    to_grid = centred(grid, (width, height), "stretch")
+    to_grid = centre_matrix(grid, (width, height), "stretch")
     letterbox = deviations.canvas == "letterbox"
     prior = _warp(scene, to_grid @ matrix, field, size, letterbox=letterbox)
     prior = retone(prior, deviations.tone, streams[4])
@@ -158,7 +158,7 @@ def inject(
     if deviations.jpeg_quality is not None:
         prior = compress(prior, deviations.jpeg_quality, full_chroma=True)
     field = _field_on((width, height), field)
-    objects = tuple(enlarged(change, (width, height)) for change in objects)
+    objects = tuple(enlarge(change, (width, height)) for change in objects)
     return SimulatedPrior(prior, matrix, field, objects, "same", deviations)
 
 
@@ -229,7 +229,7 @@ def working_grid(photo: tuple[int, int], matrix: Matrix) -> tuple[int, int]:
     return max(1, round(photo[0] / step)), max(1, round(photo[1] / step))
 
 
-def _resized(picture: Image, size: tuple[int, int]) -> Image:
+def _resize(picture: Image, size: tuple[int, int]) -> Image:
     if picture.shape[1::-1] == size:
         return picture
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))

@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from verax import degrade
 from verax import image as images
-from verax.geometry.canvas import centred
+from verax.geometry.canvas import centre_matrix
 from verax.image import Image
 from verax.priors.changes import KINDS, InjectedChange, ObjectEdit, Tone
 from verax.priors.inject import Canvas, Deviations, SimulatedPrior, inject
@@ -185,7 +185,7 @@ def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior
     """
     changed = simulate(other, seed=seed, settings=replace(ON_GRID, objects=(0, 0)))
     height, width = changed.prior.shape[:2]
-    matrix = centred(size, (width, height), "stretch")
+    matrix = centre_matrix(size, (width, height), "stretch")
     return replace(changed, matrix=matrix, field=None, objects=(), kind="foreign")
 
 

@@ -183,7 +183,7 @@ class GeneratedImage:
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
-    def decoded(self) -> "Photo":
+    def decode(self) -> "Photo":
         """The decoded picture: `photo` if it is set, otherwise `data` is decoded now. Raises
         ImageReadError if `data` cannot be decoded."""
         from verax import image as images
@@ -236,7 +236,7 @@ class ImagesAnswer:
         return replace(self, images=tuple(replace(image, photo=None) for image in self.images))
 
 
-class Keep(Protocol):
+class StoreAnswer(Protocol):
     """Stores the body of a paid answer before it is parsed, and the pictures that it links to."""
 
     def __call__(self, body: bytes, /) -> None:
@@ -257,4 +257,4 @@ class Send(Protocol):
     have been billed, and ProviderError if no picture in the answer can be read.
     """
 
-    def __call__(self, request: Request, keep: Keep, /) -> ImagesAnswer: ...
+    def __call__(self, request: Request, keep: StoreAnswer, /) -> ImagesAnswer: ...

@@ -158,7 +158,7 @@ def _is_public(text: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_global
 
 
-class Pinned(httpx2.BaseTransport):
+class PinnedTransport(httpx2.BaseTransport):
     """An HTTP transport that connects only to the IP address that `resolve` returns for a host.
 
     `resolve` raises an error for a host that is not allowed. It runs for every request, redirects

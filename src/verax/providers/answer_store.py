@@ -34,7 +34,7 @@ from verax.providers.answers import (
 )
 from verax.providers.budget import cost_usd
 from verax.providers.records import Call, CallState, Records
-from verax.store import ROOM, Presence, Reserved, write_whole, writing
+from verax.store import ROOM, Presence, ReservedSpace, write_whole, writing
 
 NOT_SENT = (InputError, ProviderRejected, ProviderBusy)
 PLAUSIBLE = 0.75  # a bill below this fraction of the lowest possible cost is taken as unknown
@@ -50,7 +50,7 @@ class AnswerSink:
         short: why only part of the body could be stored; "" if all of it was.
     """
 
-    def __init__(self, room: Reserved) -> None:
+    def __init__(self, room: ReservedSpace) -> None:
         self._room = room
         self.short = ""
 

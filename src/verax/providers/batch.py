@@ -29,11 +29,11 @@ from verax.providers.batch_table import (
     Batch,
     BatchTable,
     Uploads,
+    error_without_answer,
     errors_of,
     plain,
     split,
     status_of,
-    unanswered,
 )
 from verax.providers.budget import Budget
 from verax.providers.dialects import Wire, batch_line
@@ -163,14 +163,14 @@ class Batches:
         }
         try:
             record = json_object(self.client.transport.post(Wire("/batches", json=order)).body)
-            return self._created(batch, record)
+            return self._with_id(batch, record)
         except ProviderUncertain as exc:
             return self._search_created(batch, exc)
         except ProviderError:
             self._abandon(batch)
             raise
 
-    def _created(self, batch: Batch, record: Mapping[str, Any]) -> Batch:
+    def _with_id(self, batch: Batch, record: Mapping[str, Any]) -> Batch:
         """The batch with the id and status in `record`, which the service sent; they are stored in
         the journal too. Raises ProviderUncertain if `record` has no id."""
         name = record.get("id")
@@ -191,7 +191,7 @@ class Batches:
             record = None
         if record is None:
             raise why
-        return self._created(batch, record)
+        return self._with_id(batch, record)
 
     def _resume(self) -> None:
         """Finish or give up the batches whose sending was interrupted."""
@@ -201,7 +201,7 @@ class Batches:
             if batch.status == "preparing":
                 self._abandon(batch)
             elif (record := self._find(batch)) is not None:
-                self._created(batch, record)
+                self._with_id(batch, record)
             else:
                 self._create(batch)
 
@@ -248,7 +248,7 @@ class Batches:
                     self._take(call, line)
         message = errors_of(record)
         for call in calls.values():
-            self.journal.answers.close_unanswered(call, unanswered(status, message))
+            self.journal.answers.close_unanswered(call, error_without_answer(status, message))
         self.table.change(batch, status=status, ended=self.journal.answers.now(), message=message)
         return True
 
@@ -265,7 +265,7 @@ class Batches:
             why = ProviderBusy(f"the batch ended before this call ({code}); send the call again")
             self.journal.answers.close_unanswered(call, why)
             return
-        where, clean = self.client.gateway.name, self.client.transport.redacted
+        where, clean = self.client.gateway.name, self.client.transport.redact
         why_not = failure(status, {}, body, where=where, clean=clean)
         self.journal.answers.close_unanswered(call, why_not)
 

@@ -91,7 +91,7 @@ class BatchTable:
     def drop(self, batch: Batch) -> None:
         self._write("DELETE FROM batches WHERE id = :id", {"id": batch.id})
 
-    def uploaded(self) -> dict[str, str]:
+    def uploaded_files(self) -> dict[str, str]:
         """The uploaded files that are stored at the service: SHA-256 of the bytes -> file id."""
         rows = self._rows("SELECT sha256, file_id FROM uploads WHERE address = ?")
         return {row["sha256"]: row["file_id"] for row in rows}
@@ -126,15 +126,15 @@ class Uploads:
     transport: Transport
 
     @cached_property
-    def _known(self) -> dict[str, str]:
-        return self.table.uploaded()
+    def _known_files(self) -> dict[str, str]:
+        return self.table.uploaded_files()
 
     def file_id(self, picture: ImageFile) -> str:
         """The service's id of a picture, which is uploaded first unless the service has it."""
-        if picture.sha256 not in self._known:
-            self._known[picture.sha256] = self.send(picture, "vision")
-            self.table.remember(picture.sha256, self._known[picture.sha256])
-        return self._known[picture.sha256]
+        if picture.sha256 not in self._known_files:
+            self._known_files[picture.sha256] = self.send(picture, "vision")
+            self.table.remember(picture.sha256, self._known_files[picture.sha256])
+        return self._known_files[picture.sha256]
 
     def send(self, file: ImageFile, purpose: str) -> str:
         """Upload a file, which costs nothing. Returns the service's id of the file.
@@ -152,7 +152,7 @@ class Uploads:
 
     def clear(self) -> None:
         """Delete all uploaded pictures at the service, unless they are already deleted."""
-        for sha256, file_id in self.table.uploaded().items():
+        for sha256, file_id in self.table.uploaded_files().items():
             with suppress(ProviderRejected):
                 self.transport.delete(f"/files/{file_id}")
             self.table.forget(sha256)
@@ -194,7 +194,7 @@ def status_of(response: Mapping[str, Any]) -> int:
     return value if isinstance(value, int) else 0
 
 
-def unanswered(status: str, message: str) -> ProviderError:
+def error_without_answer(status: str, message: str) -> ProviderError:
     """The error for a call that got no answer in a batch: ProviderUncertain if the batch is
     "completed", since the call may have been billed, otherwise ProviderBusy. `status` says how the
     batch ended; `message` is the service's reason, or ""."""

@@ -78,14 +78,14 @@ class Tariff:
             return Price(0.0, 0.0, 0.0)
         model = self._model(request)
         share = 1.0 - model.batch_discount if self.batch else 1.0
-        return model.price and _scaled(model.price, share)
+        return model.price and _scale(model.price, share)
 
     def _model(self, request: Request) -> Model:
         owners = (m for m in self.known.values() if request.model in (m.name, *m.snapshots))
         return next(owners, None) or unknown(request.model)
 
 
-def _scaled(price: Price, share: float) -> Price:
+def _scale(price: Price, share: float) -> Price:
     text_out = price.image_out if price.text_out is None else price.text_out
     return Price(
         price.text_in * share,

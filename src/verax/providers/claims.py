@@ -174,11 +174,11 @@ class Claims:
                 "any cost: --max-cost any (in Python: max_cost_usd=math.inf)"
             )
         allowed = limit + ROUNDING_USD - estimate.high_usd
-        if self.records.spent(budget.run).most_usd <= allowed:
+        if self.records.cost(budget.run).most_usd <= allowed:
             return True
         for call in self.records.select(states=("started",), run=budget.run):
             self.answers.settle_one(call)  # calls of dead processes would never end
-        spent = self.records.spent(budget.run)
+        spent = self.records.cost(budget.run)
         if spent.billed_usd + spent.possibly_usd <= allowed:
             return False
         raise BudgetExceeded(

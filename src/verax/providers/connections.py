@@ -19,7 +19,7 @@ import httpx2
 
 from verax import __version__
 from verax.errors import ProviderError, SettingsError
-from verax.providers.addresses import Pinned, is_private, local_address, public_address
+from verax.providers.addresses import PinnedTransport, is_private, local_address, public_address
 
 CONNECT_TIMEOUT_S = 15.0
 LINK_SILENCE_S = 60.0
@@ -38,7 +38,7 @@ def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> ht
     if not local_only:
         return _client(url, timeout)
     inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=False)
-    pinned = Pinned(inner, local_address)
+    pinned = PinnedTransport(inner, local_address)
     return httpx2.Client(transport=pinned, trust_env=False, timeout=timeout, headers=_HEADERS)
 
 
@@ -61,7 +61,7 @@ def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -
         try:
             inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=trust_env) if pinned else None
             return httpx2.Client(
-                transport=inner and Pinned(inner, public_address),
+                transport=inner and PinnedTransport(inner, public_address),
                 limits=_LIMITS,
                 timeout=timeout,
                 headers=_HEADERS,
@@ -143,7 +143,7 @@ class LinkOrigin:
 def fetch_link(link: str, origin: LinkOrigin) -> bytes:
     """Download the bytes at a link in an answer. Raises ProviderError if the download fails,
     SettingsError if `origin.local_only` does not allow the link."""
-    url = _joined(link, origin.service)
+    url = _join(link, origin.service)
     private = is_private(origin.service.host)
     with link_client(url, private=private, local_only=origin.local_only) as client:
         for pause in (*LINK_PAUSES_S[: origin.retries], None):
@@ -168,7 +168,7 @@ def fetch_link(link: str, origin: LinkOrigin) -> bytes:
     )
 
 
-def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
+def _join(link: str, service: httpx2.URL) -> httpx2.URL:
     """The absolute address of a link, which may be relative to the address `service`. Raises
     ProviderError if it is not an http or https address."""
     try:
@@ -196,12 +196,12 @@ def _once(client: httpx2.Client, url: httpx2.URL, origin: LinkOrigin) -> tuple[i
         headers = dict(origin.keys) if keyed and _same(url, origin.service) else {}
         with client.stream("GET", url, headers=headers) as reply:
             if reply.has_redirect_location:
-                url = _joined(reply.headers["location"], url)
+                url = _join(reply.headers["location"], url)
                 continue
             if reply.status_code in (401, 403) and _same(url, origin.service) and not keyed:
                 keyed = True
                 continue
-            return reply.status_code, _bounded(reply) if reply.status_code == 200 else b""
+            return reply.status_code, _read_bounded(reply) if reply.status_code == 200 else b""
     return 310, b""
 
 
@@ -209,7 +209,7 @@ def _same(url: httpx2.URL, service: httpx2.URL) -> bool:
     return (url.scheme, url.host, url.port) == (service.scheme, service.host, service.port)
 
 
-def _bounded(reply: httpx2.Response) -> bytes:
+def _read_bounded(reply: httpx2.Response) -> bytes:
     """The body of a reply. Raises ProviderError if it has more than 100 MB or takes longer than
     180 s."""
     pieces, total, end = [], 0, time.monotonic() + LINK_DEADLINE_S
@@ -256,7 +256,7 @@ class Content:
                 self._plain = True
                 return chunk
             self._decoder = zlib.decompressobj(bits)
-        return self._decoded(chunk)
+        return self._decode(chunk)
 
     def rest(self) -> bytes:
         """The remaining decompressed bytes, after the last chunk."""
@@ -270,7 +270,7 @@ class Content:
             return zlib.MAX_WBITS if zlib_head else -zlib.MAX_WBITS
         return None
 
-    def _decoded(self, chunk: bytes) -> bytes:
+    def _decode(self, chunk: bytes) -> bytes:
         assert self._decoder is not None
         try:
             return self._decoder.decompress(chunk)

@@ -29,7 +29,7 @@ from verax.errors import (
     SettingsError,
     UnknownNameError,
 )
-from verax.providers import GenerateRequest, ImagesAnswer, Keep, Request
+from verax.providers import GenerateRequest, ImagesAnswer, Request, StoreAnswer
 from verax.providers.addresses import choose_endpoint, local_address
 from verax.providers.answers import holds_pictures, read_answer
 from verax.providers.dialects import wire
@@ -100,7 +100,7 @@ class Client:
         """
         model = self.model(request.model)
         request = replace(request, gateway=self.name)
-        request, notices = check(self._streamed(request, model), model, self.gateway, self.limits)
+        request, notices = check(self._stream(request, model), model, self.gateway, self.limits)
         return request, (*notices, *self._warnings(request))
 
     def require_key(self) -> None:
@@ -112,7 +112,7 @@ class Client:
                 f"verax[keyring] and store the key with: keyring set verax {self.gateway.keys[0]}"
             )
 
-    def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
+    def send(self, request: Request, keep: StoreAnswer, /) -> ImagesAnswer:
         """Send a request and return the answer, which `keep` stores first. If the service rejects
         streaming, the request is sent again without it. Raises a ProviderError, whose class says
         whether the call may have been billed."""
@@ -149,7 +149,7 @@ class Client:
         pictures = f"{len(files)} picture{'s' * (len(files) != 1)}, "
         megabytes = sum(len(f.data) for f in files) / 1e6
         size = f"{megabytes:.1f} MB, without metadata; " if files else ""
-        plain = ", UNENCRYPTED," if self._unencrypted() else ""
+        plain = ", UNENCRYPTED," if self._is_unencrypted() else ""
         return (
             f"To{plain} {self.address} ({self.gateway.name}): "
             f"{pictures if files else ''}{size}prompts of {words} characters; "
@@ -164,7 +164,7 @@ class Client:
         where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
         return f"{where} {self.deployment}".strip()
 
-    def _unencrypted(self) -> bool:
+    def _is_unencrypted(self) -> bool:
         """Whether requests leave this machine unencrypted."""
         if self.transport.base_url.scheme == "https":
             return False
@@ -181,7 +181,7 @@ class Client:
             if verdict.startswith(("ignored", "refused")) and getattr(request, what, None):
                 yield f"a probe on {probed.get('asked')} found that {what} was {verdict}"
 
-    def _streamed(self, request: R, model: Model) -> R:
+    def _stream(self, request: R, model: Model) -> R:
         """The request, streamed if `self.stream` is "always", or is "auto" and the call long."""
         if request.stream or request.n > 1 or self.stream == "never":
             return request
@@ -192,7 +192,7 @@ class Client:
             request, stream=True, partial_images=STREAMED_PARTIALS, optional=frozenset(wishes)
         )
 
-    def _ask(self, request: Request, keep: Keep) -> ImagesAnswer:
+    def _ask(self, request: Request, keep: StoreAnswer) -> ImagesAnswer:
         outgoing = wire(request, self.gateway, deployment=self.deployment)
         hear = Collector(self.preview).feed if request.stream else None
         try:
@@ -219,7 +219,7 @@ class Client:
         if stream.answer() is not None or stream.error is None:
             return
         error_body = json.dumps(stream.error).encode()
-        where, clean = self.gateway.name, self.transport.redacted
+        where, clean = self.gateway.name, self.transport.redact
         error = failure(500, reply.headers, error_body, where=where, clean=clean)
         if isinstance(error, ProviderUncertain):
             error.partial = reply.body

@@ -40,9 +40,9 @@ from verax.providers.answers import Fetch, differences
 from verax.providers.budget import Budget, Estimate, Pace, load_tariff, total
 from verax.providers.claims import Claims, expected_bytes, is_answered
 from verax.providers.images_api import Client, connect
-from verax.providers.records import Call, Records, Spent
+from verax.providers.records import Call, Records, RunCost
 from verax.settings import Settings
-from verax.store import Reserved, writing
+from verax.store import ReservedSpace, writing
 
 DECODED_PIXELS = 32_000_000  # most pixels of several answers that stay decoded: 384 MB
 
@@ -105,7 +105,7 @@ class Journal:
         `retry_uncertain` is False; ProviderRefused if moderation refused the request before;
         OutputError if there is no space for the answer; and the errors of `send`.
         """
-        stored = self.stored(request, fetch)
+        stored = self.stored_answer(request, fetch)
         if stored is not None:
             return stored
         estimate = budget.tariff.estimate(request)
@@ -117,7 +117,7 @@ class Journal:
         """Whether the answer to this request is stored, even if no picture in it can be read."""
         return is_answered(self.claims.newest(request.fingerprint()))
 
-    def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
+    def stored_answer(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
         """The stored answer to this request, or None. `fetch` downloads linked pictures not stored
         yet; with None these count as unreadable. Raises ProviderError if no picture can be read."""
         return self._answer(request, fetch) if self.has(request) else None
@@ -131,14 +131,14 @@ class Journal:
         last = self.claims.newest(fingerprint)
         return self._read(last, request, fetch) if is_answered(last) and last else None
 
-    def spent(self, run: str) -> Spent:
-        return self.records.spent(run)
+    def cost(self, run: str) -> RunCost:
+        return self.records.cost(run)
 
     def _send(self, call: Call, request: Request, send: Send) -> ImagesAnswer:
         path = self.answers.path(call.fingerprint)
         try:
             path.unlink(missing_ok=True)  # an answer without a record
-            room = Reserved(path, expected_bytes(request))
+            room = ReservedSpace(path, expected_bytes(request))
         except BaseException as exc:
             self.answers.finish(call, "failed", message=str(exc))
             raise
@@ -252,12 +252,12 @@ class Desk:
         """The estimated cost of all requests, as if none had a stored answer."""
         return total([self.budget.tariff.estimate(request) for request in requests])
 
-    def counted_to(self, run: str, max_cost_usd: float | None) -> "Desk":
+    def with_limit(self, run: str, max_cost_usd: float | None) -> "Desk":
         """A copy of this desk whose calls belong to the run `run`, with a cost limit in US dollars
         (None: no limit)."""
         return replace(self, budget=replace(self.budget, run=run, max_cost_usd=max_cost_usd))
 
-    def batched(self) -> "Desk":
+    def with_batch_prices(self) -> "Desk":
         """A copy of this desk with the prices of the Batch API."""
         tariff = load_tariff(changes=self.settings.home, batch=True)
         return replace(self, budget=replace(self.budget, tariff=tariff))

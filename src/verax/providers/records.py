@@ -125,7 +125,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class RunCost:
     """The cost of a run, a group of calls that share a cost limit, in US dollars.
 
     Attributes:
@@ -167,7 +167,7 @@ class Records:
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
         sql = f"INSERT INTO calls (state, {names}) VALUES (:state, {marks})"
-        new = self.database.execute(sql, _stored(values) | {"state": state}).lastrowid
+        new = self.database.execute(sql, _to_columns(values) | {"state": state}).lastrowid
         return self._select("WHERE id = ?", (new,))[0]
 
     def finish(self, call_id: int, state: CallState, **values: Any) -> None:  # noqa: ANN401
@@ -175,7 +175,7 @@ class Records:
         changes = "".join(f", {name} = :{name}" for name in values)
         sql = f"UPDATE calls SET state = :state{changes} WHERE id = :id"
         with self.lock, writing(self.path):
-            self.database.execute(sql, _stored(values) | {"state": state, "id": call_id})
+            self.database.execute(sql, _to_columns(values) | {"state": state, "id": call_id})
 
     def last(self, fingerprint: str) -> Call | None:
         """The newest record of the request with this fingerprint whose state is not "failed"; None
@@ -207,22 +207,22 @@ class Records:
             (*states, run, run, owner, owner, before),
         )
 
-    def spent(self, run: str) -> Spent:
+    def cost(self, run: str) -> RunCost:
         """The cost of all calls of the run with this name."""
-        return self._spent("run = ?", run)
+        return self._cost("run = ?", run)
 
-    def spent_by(self, prefix: str) -> Spent:
+    def cost_by_prefix(self, prefix: str) -> RunCost:
         """The cost of all calls of the runs whose names start with `prefix`."""
-        return self._spent("substr(run, 1, length(?1)) = ?1", prefix)
+        return self._cost("substr(run, 1, length(?1)) = ?1", prefix)
 
-    def _spent(self, which: str, value: str) -> Spent:
+    def _cost(self, which: str, value: str) -> RunCost:
         sums = f"""SELECT
             sum(counted_usd) FILTER (WHERE cost_usd IS NOT NULL),
             sum(counted_usd) FILTER (WHERE state != 'started' AND cost_usd IS NULL),
             sum(counted_usd) FILTER (WHERE state = 'started') FROM calls WHERE {which}"""
         with self.lock:
             row = self.database.execute(sums, (value,)).fetchone()
-        return Spent(*(value or 0.0 for value in row))
+        return RunCost(*(value or 0.0 for value in row))
 
     def delete(self, call: Call) -> bool:
         """Delete a call's record, unless its state has changed since `call` was read. Returns
@@ -241,7 +241,7 @@ class Records:
 _COLUMNS = ", ".join(f.name for f in fields(Call))
 
 
-def _stored(values: dict[str, Any]) -> dict[str, Any]:
+def _to_columns(values: dict[str, Any]) -> dict[str, Any]:
     """Column name -> value that SQLite can store: objects and tuples become JSON texts."""
 
     def one(value: Any) -> Any:  # noqa: ANN401

@@ -131,22 +131,22 @@ class Transport:
         """Download a file of any size from the service into the file `target`; costs nothing.
         `path` follows the base URL. Raises a ProviderError if the download fails."""
         with (
-            self._translated(f"downloading {path}", paid=False),
+            self._translate_errors(f"downloading {path}", paid=False),
             self._http.stream("GET", self._url(path), headers=self.keys()) as reply,
             target.open("wb") as file,
         ):
             if reply.status_code != 200:
                 host, body = self.base_url.host, reply.read()
-                clean = self.redacted
+                clean = self.redact
                 raise failure(reply.status_code, dict(reply.headers), body, where=host, clean=clean)
             for chunk in reply.iter_bytes():
                 file.write(chunk)
 
-    def redacted(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """The text without the key, parts of the key, and anything that looks like a key."""
         return without(text, self._secret)
 
-    def scrubbed(self, body: bytes) -> bytes:
+    def scrub(self, body: bytes) -> bytes:
         """The body of an answer without the key, in case the service sends the key back."""
         key = self._secret.reveal().encode() if self._secret is not None else b""
         if len(key) < LEAST_KEY:  # base64 may contain so short a text by chance
@@ -173,7 +173,7 @@ class Transport:
             last = attempt >= self._retries
             pieces: list[bytes] = []
             try:
-                with self._translated(self.base_url.host, paid=paid):
+                with self._translate_errors(self.base_url.host, paid=paid):
                     status, headers = self._once(build(), hear, pieces)
             except ProviderBusy:  # no connection
                 if last:
@@ -181,15 +181,15 @@ class Transport:
                 self.sleep(wait_s({}, b"", attempt, self._random) or 0.0)
                 continue
             except ProviderUncertain as exc:
-                exc.partial = self.scrubbed(b"".join(pieces))
+                exc.partial = self.scrub(b"".join(pieces))
                 raise
             body = b"".join(pieces)
             if 200 <= status < 300:
                 self._check_no_page(body)
-                return HttpReply(self.scrubbed(body), headers, attempt)
+                return HttpReply(self.scrub(body), headers, attempt)
             pause = wait_s(headers, body, attempt, self._random)
             if last or pause is None or not may_repeat(status, headers, body, paid=paid):
-                where, clean = self.base_url.host, self.redacted
+                where, clean = self.base_url.host, self.redact
                 raise failure(status, headers, body, where=where, clean=clean, paid=paid)
             self.sleep(pause)
 
@@ -221,7 +221,7 @@ class Transport:
     def _headers(self, response: httpx2.Response) -> Mapping[str, str]:
         """The headers of an answer, with the key removed from the request id."""
         headers = dict(response.headers)
-        headers["x-request-id"] = self.redacted(headers.get("x-request-id", ""))[:200]
+        headers["x-request-id"] = self.redact(headers.get("x-request-id", ""))[:200]
         return headers
 
     def _check_no_page(self, body: bytes) -> None:
@@ -256,26 +256,26 @@ class Transport:
         return {"api-key": key} if self._auth == "api-key" else {"authorization": f"Bearer {key}"}
 
     @contextmanager
-    def _translated(self, where: str, *, paid: bool) -> Iterator[None]:
+    def _translate_errors(self, where: str, *, paid: bool) -> Iterator[None]:
         """Run a `with` block that sends a request; turn errors of the HTTP library into errors of
         Verax. The original error is not kept as their cause, since it contains the key. `where`
         names the service in messages; `paid` says whether the request may be billed."""
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as exc:
-            why = self.redacted(str(exc)) or type(exc).__name__
+            why = self.redact(str(exc)) or type(exc).__name__
             why += connection_hint(self.base_url, why)
             raise ProviderBusy(
                 f"{where}: no connection ({why}); nothing was sent; check the address and the "
                 "network, or try again later"
             ) from None
         except (httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as exc:
-            why = self.redacted(str(exc)) + connection_hint(self.base_url, "")
+            why = self.redact(str(exc)) + connection_hint(self.base_url, "")
             raise ProviderRejected(
                 f"{where}: {why}; nothing was sent; check the base URL and the proxy"
             ) from None
         except httpx2.HTTPError as exc:
-            why = f"{type(exc).__name__}: {self.redacted(str(exc))}".rstrip(": ")
+            why = f"{type(exc).__name__}: {self.redact(str(exc))}".rstrip(": ")
             if paid:
                 raise ProviderUncertain(
                     f"{where}: no complete answer arrived ({why}); the call may have been billed; "

@@ -252,7 +252,7 @@ def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
                 source,
                 len(rows),
                 10 - float(np.mean(drifts)) / 10 if drifts else None,
-                sum(_succeeded(r, results, gains) for r in rows) / len(rows),
+                sum(_is_success(r, results, gains) for r in rows) / len(rows),
                 metric,
                 best_of(list(repeats.values()), higher_is_better=higher),
                 _seconds(rows),
@@ -261,7 +261,7 @@ def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
     return qualities
 
 
-def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
+def _is_success(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
     """Whether a picture has the right size, shows the photo's scene and is no worse than the photo.
 
     `gains` has by key of the output how much better it is; without an entry it counts as equal.

@@ -26,9 +26,9 @@ from verax.report.figures import run_figures
 from verax.report.leaderboard import Line, Table, leaderboards
 from verax.report.results import (
     Results,
+    adjust_by_holm,
     compare_lines,
-    grouped,
-    holm_adjusted,
+    group,
     label_of,
     mean_per_picture,
     scene_of,
@@ -157,7 +157,7 @@ def line_pairs(results: Results, *, seed: int = 0) -> list[LinePair]:
     `seed` is that of the bootstrap.
     """
     pairs = []
-    for subset, outputs, metric, protocol, values in grouped(results):
+    for subset, outputs, metric, protocol, values in group(results):
         rows: dict[str, list[OutputRow]] = defaultdict(list)
         for o in outputs:
             rows[label_of(o.method, o.prior)].append(o)
@@ -184,7 +184,7 @@ def line_pairs(results: Results, *, seed: int = 0) -> list[LinePair]:
                 p_value=c.p_value,
                 p_adjusted=p_adjusted,
             )
-            for (a, b), c, p_adjusted in zip(names, compared, holm_adjusted(compared), strict=True)
+            for (a, b), c, p_adjusted in zip(names, compared, adjust_by_holm(compared), strict=True)
             if c is not None
         ]
     return pairs
@@ -197,7 +197,7 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}"
 
 
-def signed(value: float | None, digits: int = 2) -> str:
+def with_sign(value: float | None, digits: int = 2) -> str:
     """A difference as text with its sign and `digits` decimals; a dash for None and NaN."""
     if value is None or value != value:
         return "–"
@@ -286,7 +286,7 @@ def _cells(table: Table, line: Line) -> list[str]:
     return [
         number(mean.mean) if mean else "–",
         f"{number(mean.low)} … {number(mean.high)}" if mean and several else "–",
-        signed(line.gain.difference.mean) if line.gain else "–",
+        with_sign(line.gain.difference.mean) if line.gain else "–",
         number(line.p_gain, 3),
         f"{mean.n if mean else 0} of {line.items}",
         *(str(line.count(outcome)) for outcome in table.outcomes),

@@ -43,7 +43,7 @@ def run_figures(
     figures = []
     for several in same_pictures(tables):
         figures += table_figures(several)
-        figures += [means_figure(table) for table in several[1:] if _scored(table)]
+        figures += [means_figure(table) for table in several[1:] if _scored_lines(table)]
     curves = best_of_figure(qualities)
     return [*figures, *map(ladder_figure, ladders), *([curves] if curves else [])]
 
@@ -89,19 +89,19 @@ def table_figures(tables: Sequence[Table]) -> list[Figure]:
     """The plots for several tables about the same pictures. Means, ranks and costs are plotted
     for the first table only."""
     main = tables[0]
-    figures = [means_figure(main)] if _scored(main) else []
+    figures = [means_figure(main)] if _scored_lines(main) else []
     if len([one for one in main.lines if one.rank_shares]) > 1 and main.scenes > 1:
         figures.append(ranks_figure(main))
     by_metric = {table.metric: table for table in tables}
     perception = next((by_metric[m] for m in PERCEPTION if m in by_metric), None)
     if "psnr" in by_metric and perception is not None:
         figures.append(plane_figure(by_metric["psnr"], perception))
-    if _scored(main):
+    if _scored_lines(main):
         figures.append(expense_figure(main))
     return figures
 
 
-def _scored(table: Table) -> list[Line]:
+def _scored_lines(table: Table) -> list[Line]:
     return [one for one in table.lines if one.interval is not None]
 
 
@@ -120,7 +120,7 @@ def means_figure(table: Table) -> Figure:
 
     A dashed line marks the mean of the unchanged photo.
     """
-    rows = [(one, one.interval) for one in _scored(table) if one.interval is not None]
+    rows = [(one, one.interval) for one in _scored_lines(table) if one.interval is not None]
     low, high = span([v for _, i in rows for v in (i.low, i.high, i.mean)])
     x, bottom = scale(low, high, LABEL, WIDTH - RIGHT), ROW * len(rows) + 8
     marks = x_axis(low, high, x, 4, bottom)
@@ -196,7 +196,7 @@ def plane_figure(distortion: Table, perception: Table) -> Figure:
 
 def expense_figure(table: Table) -> Figure:
     """Mean seconds per picture of every method as bars, with US dollars if any calls were paid."""
-    rows = sorted(_scored(table), key=lambda one: one.seconds)
+    rows = sorted(_scored_lines(table), key=lambda one: one.seconds)
     top = max(one.seconds for one in rows) or 1.0
     x = scale(0, top, LABEL, WIDTH - RIGHT - 70)
     marks: list[Mark] = []

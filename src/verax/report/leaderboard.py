@@ -22,9 +22,9 @@ from verax.report.results import (
     Picture,
     Results,
     Values,
+    adjust_by_holm,
     compare_lines,
-    grouped,
-    holm_adjusted,
+    group,
     label_of,
     mean_per_picture,
     scene_of,
@@ -128,7 +128,7 @@ class Table:
         return any(line.cost_usd for line in self.lines)
 
     @property
-    def repeated(self) -> bool:
+    def has_repeats(self) -> bool:
         return any(line.spread == line.spread for line in self.lines)
 
     @property
@@ -145,13 +145,13 @@ def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
     return [
         replace(
             _table(part, subset, metric, protocol, values, seed),
-            unscored=_unscored(results, part, metric),
+            unscored=_unscored_reasons(results, part, metric),
         )
-        for subset, part, metric, protocol, values in grouped(results)
+        for subset, part, metric, protocol, values in group(results)
     ]
 
 
-def _unscored(
+def _unscored_reasons(
     results: Results, outputs: Sequence[OutputRow], metric: str
 ) -> tuple[tuple[str, int], ...]:
     """The three most frequent reasons why outputs have no value of this metric, as (reason, number
@@ -182,7 +182,7 @@ def _table(
     figures = _figures(order, per_item, scenes, higher=higher, seed=seed)
     figures += [(name, _without_score(len(order) + 1)) for name in rows if not per_item[name]]
     lines = [
-        Line(method=name[0], prior=name[1], **figure, **_counted(rows[name], values))
+        Line(method=name[0], prior=name[1], **figure, **_count_fields(rows[name], values))
         for name, figure in figures
     ]
     first, unit = outputs[0], METRICS[metric].unit
@@ -214,7 +214,7 @@ def _figures(
         gains.append(None if name == NOTHING else compare_lines(line, nothing, scenes, rng))
         rng = np.random.default_rng(seed)
         against.append(None if place == 0 else compare_lines(best, line, scenes, rng))
-    p_gain, p_best = holm_adjusted(gains), holm_adjusted(against)
+    p_gain, p_best = adjust_by_holm(gains), adjust_by_holm(against)
     return [
         (
             name,
@@ -269,7 +269,7 @@ def _rank_shares(
     return [tuple(float(share) for share in row) for row in shares]
 
 
-def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
+def _count_fields(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
     """Values for the fields of a `Line` (row of a table) about all its outputs: counts of outcomes,
     time, cost and spread. `values` has the value of the metric by key of the output."""
     counts = Counter(output.outcome for output in outputs)
@@ -277,11 +277,11 @@ def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, An
         "outcomes": tuple(counts[outcome] for outcome in OUTCOMES),
         "seconds": float(np.mean([output.seconds for output in outputs])),
         "cost_usd": sum(output.cost_usd for output in outputs),
-        "spread": _spread(outputs, values),
+        "spread": _deviation_of_repeats(outputs, values),
     }
 
 
-def _spread(outputs: list[OutputRow], values: dict[str, float]) -> float:
+def _deviation_of_repeats(outputs: list[OutputRow], values: dict[str, float]) -> float:
     """Root mean square, over pictures, of the standard deviation over repeats of a picture; NaN
     without repeats. `values` has the value of the metric by key of the output."""
     repeats: dict[tuple[str, ...], list[float]] = defaultdict(list)

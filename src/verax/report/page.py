@@ -19,13 +19,13 @@ from typing import Any, Literal, get_args
 import cv2
 
 from verax import image as images
-from verax.bench import OUTCOMES, OutputRow, Record, spent
+from verax.bench import OUTCOMES, OutputRow, Record, total_cost
 from verax.bench.engines import default_workers
 from verax.errors import InputError
 from verax.image.places import has_place
 from verax.metrics import METRICS
 from verax.report import breakdown, script_json, template, viewer_script, viewer_style
-from verax.report.export import number, protocol_words, signed
+from verax.report.export import number, protocol_words, with_sign
 from verax.report.figures import best_of_figure, ladder_figure, views
 from verax.report.leaderboard import Line, Table, leaderboards
 from verax.report.results import Results, label_of, read
@@ -54,7 +54,7 @@ def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
     pictures = PageImages(target.resolve().parent, way or choose_way(paths))
     pictures.prepare(paths)
     page = template(
-        "page.html.j2", number=number, signed=signed, protocol=protocol_words, verdict=verdict
+        "page.html.j2", number=number, signed=with_sign, protocol=protocol_words, verdict=verdict
     )
     html = page.render(**_content(record, results, pictures))
     with writing(target):
@@ -90,7 +90,7 @@ def _content(record: Record, results: Results, pictures: "PageImages") -> dict[s
         "curves": [curves] if curves else [],
         "failures": failures[:MOST_FAILURES],
         "failure_count": len(failures),
-        "cost": spent(rows),
+        "cost": total_cost(rows),
         "way": pictures.way,
         "gallery": script_json(gallery(results, record.folder, pictures)),
         "viewer_style": viewer_style(),
@@ -156,10 +156,10 @@ class PageImages:
         except InputError:  # the run counts a broken photo as failed
             return ""
         if self.way == "beside":
-            return self._copied(data, kind)
+            return self._copy(data, kind)
         return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
-    def _copied(self, data: bytes, kind: str) -> str:
+    def _copy(self, data: bytes, kind: str) -> str:
         """Write a picture (`data`, format `kind`) beside the page; returns its relative address."""
         name = f"{hashlib.sha256(data).hexdigest()[:16]}.{kind}"
         write_whole(self.folder / BESIDE / name, data)

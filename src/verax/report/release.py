@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from verax.bench import OUTCOMES, OutputRow, Record, spent
+from verax.bench import OUTCOMES, OutputRow, Record, total_cost
 from verax.bench.work import prompt_text
 from verax.errors import InputError, SettingsError
 from verax.image.places import has_place
@@ -59,7 +59,7 @@ Copy this, fill it in, and open an issue.
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class ReleaseRows:
     """The rows of a release: outputs that are published, outputs withheld because of their photo's
     licence, and items without an output."""
 
@@ -68,7 +68,7 @@ class Released:
     without_output: list[dict[str, Any]]
 
 
-def release(record: Record, folder: Path, *, licence: str = "") -> Released:
+def release(record: Record, folder: Path, *, licence: str = "") -> ReleaseRows:
     """Write the outputs of a run as a dataset (pictures, index, card) into an empty folder.
 
     `licence` is taken for photos whose licence is not stated. Raises SettingsError if the folder is
@@ -115,7 +115,7 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
     (folder / "REQUEST.md").write_text(REQUEST, encoding="utf-8")
     text = card(results, published, withheld, about, title=record.folder.resolve().name)
     (folder / "README.md").write_text(text, encoding="utf-8")
-    return Released(published, withheld, without)
+    return ReleaseRows(published, withheld, without)
 
 
 def _bytes(record: Record, row: OutputRow) -> bytes:
@@ -223,9 +223,9 @@ def card(
         f"{len(rows)} items: {_counts(row.outcome for row in rows)}. Published here: "
         f"{len(published)} pictures; withheld for their licence: {len(withheld)} (withheld.csv); "
         f"without a picture: {sum(not row.sha256 for row in rows)} (without_output.csv). "
-        f"Cost: ${spent(rows):.2f}. {sum(row['prior_c2pa'] for row in published)} pictures were "
-        "made from a generated file with Content Credentials (C2PA); of the pictures here, which "
-        f"are derived from such files, {sum(row['c2pa'] for row in published)} have their own.",
+        f"Cost: ${total_cost(rows):.2f}. {sum(row['prior_c2pa'] for row in published)} pictures "
+        "were made from a generated file with Content Credentials (C2PA); of the pictures here, "
+        f"which are derived from them, {sum(row['c2pa'] for row in published)} have their own.",
         "## What there is",
         _table(
             ("task", "dataset", "method", "prior", "model", "items", *OUTCOMES),

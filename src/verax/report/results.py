@@ -120,7 +120,7 @@ def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
     return tables
 
 
-def grouped(results: Results) -> Iterator[Group]:
+def group(results: Results) -> Iterator[Group]:
     """The contents of each table: (subset, outputs, metric, protocol, value by key of the output).
 
     The subset says in words which pictures of the task the table is about, "" for all.
@@ -176,7 +176,7 @@ def compare_lines(
     return compare(ours, theirs, rng=rng, scenes=names)
 
 
-def holm_adjusted(comparisons: Sequence[Comparison | None]) -> list[float]:
+def adjust_by_holm(comparisons: Sequence[Comparison | None]) -> list[float]:
     """The p value of each comparison, Holm-adjusted over all; NaN where there is no comparison."""
     p_values = [c.p_value for c in comparisons if c is not None]
     adjusted = iter(holm(p_values) if p_values else [])
@@ -253,7 +253,7 @@ def compare_runs(a: Results, b: Results, *, seed: int = 0) -> RunComparison:
     )
     rng = np.random.default_rng(seed)
     differences = [_difference(what, values, rng) for what, values in sorted(pairs.items())]
-    adjusted = holm_adjusted([one.comparison for one in differences])
+    adjusted = adjust_by_holm([one.comparison for one in differences])
     return RunComparison(
         tuple(replace(d, p_adjusted=p) for d, p in zip(differences, adjusted, strict=True)),
         len(rows_a) - len(both),

@@ -18,12 +18,12 @@ from PIL import ImageDraw, ImageFont
 from verax.errors import quantity
 from verax.faces.likeness import FaceCheck, Likeness
 from verax.fusion.dial import CLASSES
-from verax.geometry.register import Warped
+from verax.geometry.register import WarpedPrior
 from verax.image import Image, from_uint8, replace_file, to_uint8, write
 from verax.restoration import Restoration
 
 if TYPE_CHECKING:
-    from verax.making import Made
+    from verax.making import RestorationFile
 
 PANEL_WIDTH = 480
 MARGIN = 12
@@ -69,7 +69,7 @@ def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
     return sheet(panels, words=in_words(restoration))
 
 
-def visible_part(warped: Warped) -> Image:
+def visible_part(warped: WarpedPrior) -> Image:
     """The registered prior on the photo's grid; grey where it does not cover the photo."""
     share = warped.valid[..., None]
     return np.asarray(warped.pixels * share + np.float32(0.5) * (1 - share), np.float32)
@@ -113,7 +113,7 @@ def sheet(panels: Sequence[tuple[str, Image]], *, words: Sequence[str], columns:
         page.paste(PillowImage.fromarray(to_uint8(small)), (x, y + CAPTION))
         draw.text((x, y + 4), caption, INK, font)
     x, y = _corner(len(panels), columns, row_height)
-    draw.multiline_text((x, y + CAPTION), _wrapped(words, font), INK, font, spacing=8)
+    draw.multiline_text((x, y + CAPTION), _wrap(words, font), INK, font, spacing=8)
     return from_uint8(np.asarray(page))
 
 
@@ -122,7 +122,7 @@ def _corner(index: int, columns: int, row_height: int) -> tuple[int, int]:
     return MARGIN + column * (PANEL_WIDTH + MARGIN), MARGIN + row * row_height
 
 
-def _wrapped(lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _wrap(lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     out: list[str] = []
     for line in lines:
         current = ""
@@ -204,7 +204,7 @@ def _verdict(likeness: Likeness) -> str:
     return f"{FACE_WORDS[likeness.verdict]}{value}"
 
 
-def write_report(folder: Path, result: "Made", record: dict[str, Any]) -> None:
+def write_report(folder: Path, result: "RestorationFile", record: dict[str, Any]) -> None:
     """Write sheet.png, trust.png (if there is a prior), faces.png (if there are faces) and
     report.json into a folder. `result` has the restoration and its prior; `record` is the content
     of report.json, to which the path of trust.png is added.

@@ -138,7 +138,7 @@ class TorchSession:
 
 
 @lru_cache(maxsize=2)
-def trained(path: Path) -> runtime.Network | None:
+def load_trained(path: Path) -> runtime.Network | None:
     """The network in a checkpoint of `verax train`, with the weights averaged over the training;
     None if the file is no such checkpoint. Raises MissingExtraError if torch is not installed."""
     try:
@@ -164,7 +164,7 @@ def describe(path: Path) -> str:
     SettingsError if the file holds no restorer."""
     if path.suffix == EXPORTED:
         return f"{runtime.open_network(path).kind} network of `verax export`"
-    own = None if path.suffix == ".safetensors" else trained(path)
+    own = None if path.suffix == ".safetensors" else load_trained(path)
     if own is not None:
         return f"{own.kind} network of `verax train`"
     return f"{load(path).architecture}, read by spandrel"
@@ -173,7 +173,7 @@ def describe(path: Path) -> str:
 def by_checkpoint(photo: Image, path: Path) -> Image:
     """The base (H, W, 3) of a photo by the network in a checkpoint file: of `verax train`, or any
     that spandrel can read."""
-    own = None if path.suffix == ".safetensors" else trained(path)
+    own = None if path.suffix == ".safetensors" else load_trained(path)
     return load(path)(photo) if own is None else network.by_network(photo, own)
 
 

@@ -21,7 +21,7 @@ VARIED, STRONGER, WHITEST = (3.2, 3.8), (0.40, 0.50), (0.86, 0.92)
 GREYNESS = 0.6  # exponent of the gains of the grey world under water
 
 
-def clipped(picture: NDArray[np.floating]) -> Image:
+def clip(picture: NDArray[np.floating]) -> Image:
     """The picture clipped to [0, 1]."""
     return np.asarray(np.clip(picture, 0, 1), np.float32)
 
@@ -43,7 +43,7 @@ def expose(picture: Image, stops: float) -> Image:
         return picture
     gain = np.float32(2.0**stops)
     linear = to_linear(picture)
-    return clipped(to_srgb(gain * linear / (1 + (gain - 1) * linear)))
+    return clip(to_srgb(gain * linear / (1 + (gain - 1) * linear)))
 
 
 def check_exposure(stops: float) -> None:
@@ -57,7 +57,7 @@ def check_exposure(stops: float) -> None:
 def auto_levels(photo: Image) -> Image:
     """Each channel stretched linearly so that its 0.5 % and 99.5 % quantiles become 0 and 1."""
     low, high = np.quantile(photo, (0.005, 0.995), axis=(0, 1)).astype(np.float32)
-    return clipped((photo - low) / np.maximum(high - low, 1 / 255))
+    return clip((photo - low) / np.maximum(high - low, 1 / 255))
 
 
 def clahe(photo: Image) -> Image:
@@ -69,7 +69,7 @@ def clahe(photo: Image) -> Image:
     levels = np.rint(lab[..., 0] * (65535 / 100)).astype(np.uint16)
     equalised = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(levels)
     lab[..., 0] = equalised * np.float32(100 / 65535)
-    return clipped(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+    return clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
 
 
 def dcp(photo: Image) -> Image:
@@ -79,7 +79,7 @@ def dcp(photo: Image) -> Image:
     patch 15 (scaled with the picture), omega 0.95, floor of the transmission 0.1; refinement by
     "Guided image filtering" (2013), radius 60, eps 1e-3 on the grey photo."""
     airlight, transmission = dark_channel_veil(photo)
-    return clipped((photo - airlight) / transmission[..., None] + airlight)
+    return clip((photo - airlight) / transmission[..., None] + airlight)
 
 
 def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
@@ -184,7 +184,7 @@ def lime(photo: Image) -> Image:
     rough = photo.max(2)
     radius = max(4, max(photo.shape[:2]) // 40)
     light = np.clip(guided_filter(rough, rough, radius, 1e-3), rough, 1)
-    return clipped(photo / np.maximum(light, 1e-2)[..., None] ** np.float32(0.8))
+    return clip(photo / np.maximum(light, 1e-2)[..., None] ** np.float32(0.8))
 
 
 def nlm(photo: Image) -> Image:
@@ -214,10 +214,10 @@ def guided_derain(photo: Image) -> Image:
     lines = [line(width + 2, degrees) for degrees in (60, 75, 90, 105, 120)]
     long = np.max([cv2.morphologyEx(thin, cv2.MORPH_OPEN, one) for one in lines], axis=0)
     streaks = cv2.dilate(np.maximum(long - 0.01, 0), np.ones((1, 3), np.uint8))
-    clear = clipped(photo - streaks[..., None])
+    clear = clip(photo - streaks[..., None])
     guide = cv2.cvtColor(clear, cv2.COLOR_RGB2GRAY)
     smooth = [guided_filter(guide, channel, 3, 1e-3) for channel in cv2.split(clear)]
-    return clipped(np.dstack(smooth))
+    return clip(np.dstack(smooth))
 
 
 def line(length: int, degrees: float) -> NDArray[np.uint8]:

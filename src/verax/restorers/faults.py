@@ -145,13 +145,13 @@ class Faults:
 def diagnose(photo: Image) -> Faults:
     """Diagnose a photo (H, W, 3) for every kind of fault."""
     check_image(photo, name="photo")
-    tone, measures = runtime.embedded("tone"), measure(photo)
+    tone, measures = runtime.embedded_network("tone"), measure(photo)
     small = runtime.thumbnail(photo, tone.multiple)
     transform, estimated, features = runtime.look(small, tone)
     severity = dict(zip(tone.tasks, map(float, estimated), strict=True))
     odds: dict[str, float] = {}
     if features.size:
-        judge, answers = runtime.embedded("judge"), np.concatenate([features, estimated])
+        judge, answers = runtime.embedded_network("judge"), np.concatenate([features, estimated])
         outputs = judge(**clues(photo, small, answers, measures))[0][0]
         odds = dict(zip(judge.tasks, map(float, outputs), strict=True))
     votes = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
@@ -192,7 +192,7 @@ def clues(
     textures = (close.mean(0), close.max(0), close.min(0), texture(far))
     return {
         "facts": np.concatenate([*textures, answers, measures.facts()])[None],
-        "parts": np.concatenate([runtime.padded(runtime.planes(one), CLOSE) for one in parts]),
+        "parts": np.concatenate([runtime.pad(runtime.planes(one), CLOSE) for one in parts]),
         "whole": runtime.planes(far)[None],
     }
 
@@ -224,8 +224,8 @@ def _thin(small: Image, transform: runtime.Floats, severity: float, limits: Ramp
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6.0))
     low, high = (float(v) for v in np.percentile(contrast, (10, 90)))
-    clear = runtime.toned(small, with_dark_channel(transform, small, DOUBTED))
-    apart = runtime.toned(small, transform) - clear
+    clear = runtime.apply_transform(small, with_dark_channel(transform, small, DOUBTED))
+    apart = runtime.apply_transform(small, transform) - clear
     darkest = cv2.erode(small, np.ones((NEARBY, NEARBY), np.uint8))
     signs = (
         1.0,
@@ -254,11 +254,11 @@ def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     plain = max(plain, ramp(brightest, *BRIGHTEST) * (brightest > BLACK))
     lit = ramp(brightest, *LIT)
     unlit = max(ramp(severity, *DARK), plain, agreed) * (1 - lit)
-    meant = max(ramp(brightest / max(bright, 0.01), *ALONE), _faded(measures))
+    meant = max(ramp(brightest / max(bright, 0.01), *ALONE), _faded_certainty(measures))
     return max(severity, 0.8 * plain), max(unlit, ramp(severity, *DARKEST)) * (1 - meant)
 
 
-def _faded(measures: Measures) -> float:
+def _faded_certainty(measures: Measures) -> float:
     """The certainty, in [0, 1], that the black of a photo was lifted to grey on purpose."""
     black, dark = (max(shadow, 1e-3) for shadow in measures.shadows)
     lifted = ramp(dark, *FADED) * ramp(dark / max(measures.light, 1e-3), *DIMMED)

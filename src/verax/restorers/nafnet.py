@@ -174,7 +174,7 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
         return planes[:, :3].float(), gates.float(), severity.float()
 
 
-def toned(photo: Tensor, transform: Tensor) -> Tensor:
+def apply_transform(photo: Tensor, transform: Tensor) -> Tensor:
     """The photos (B, 3, H, W) after their colour transforms, not clipped to [0, 1]. `transform` (B,
     6, h, w): natural log of a gain for each channel, then an offset for each; enlarged to the
     photos' size."""

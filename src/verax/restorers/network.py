@@ -1,6 +1,6 @@
 """The base by the embedded networks: they remove rain, then correct light and colour, then detail.
 
-`restore` does all of it. For fusion, `structure` and `lit` give structure and light separately.
+`restore` does all of it. For fusion, `structure` and `lit_copy` give structure and light.
 Only faults that were diagnosed are treated."""
 
 import cv2
@@ -21,12 +21,12 @@ from verax.restorers.runtime import (
     Floats,
     Network,
     apply_network,
-    embedded,
+    apply_transform,
+    embedded_network,
     look,
     remove_rain,
     repair,
     thumbnail,
-    toned,
 )
 
 # weights of the experts for dark photos, whose errors of exposure differ
@@ -63,28 +63,28 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     what `diagnose` found, possibly changed by the user's task; None: `diagnose` is called."""
     suffers = faults or diagnose(photo)
     if suffers["rain"].certainty < SURE:
-        return treated(photo, light(photo, suffers), suffers)
+        return treat(photo, light(photo, suffers), suffers)
     dry = remove_rain(photo)
     now = diagnose(dry)  # without streaks a veil may become visible
     transform = light(dry, now)
     if max(now[task].severity for task in TONE_TASKS) < WET:
         transform = np.zeros_like(transform)  # remains of rain look like a thin veil
-    return repaired(dry, transform, now)
+    return correct(dry, transform, now)
 
 
-def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
+def treat(photo: Image, transform: Floats, faults: Faults) -> Image:
     """The photo after its colour transform (6, h, w), log gains and offsets, and denoising. If that
     loses structure or adds noise, the transform is applied at half strength; if that is still too
     much, not at all. If denoising alone removes texture, it is left out, too."""
     for share in TRIED if np.any(transform) else ():
-        base = repaired(photo, scaled(transform, share), faults)
+        base = correct(photo, scale(transform, share), faults)
         if sound(photo, base):
             return base
-    base = repaired(photo, np.zeros_like(transform), faults)
-    return photo if faults["jpeg"].certainty < SURE and textured(photo, base) else base
+    base = correct(photo, np.zeros_like(transform), faults)
+    return photo if faults["jpeg"].certainty < SURE and removes_texture(photo, base) else base
 
 
-def textured(photo: Image, base: Image) -> bool:
+def removes_texture(photo: Image, base: Image) -> bool:
     """Whether the base removed texture from the photo rather than noise: what it removed is either
     spread unevenly, or strong with many extreme values."""
     if base is photo:
@@ -145,24 +145,24 @@ def _structure(part: Image) -> Plane:
 def by_network(photo: Image, net: Network) -> Image:
     """The base by one network of Verax, which is applied whatever the photo's faults are."""
     if net.kind == "tone":
-        return toned(photo, look(thumbnail(photo, net.multiple), net)[0])
+        return apply_transform(photo, look(thumbnail(photo, net.multiple), net)[0])
     return repair(photo, photo, net)
 
 
-def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
+def correct(photo: Image, transform: Floats, faults: Faults) -> Image:
     """The photo after its colour transform (6, h, w), log gains and offsets, and denoising. Noise
     that a brighter tone made visible is also removed. With neither to do, the photo itself."""
     share = max(faults[kind].certainty for kind in ("noise", "jpeg"))
     share, bright = share if share >= SURE else 0.0, photo
     if np.any(transform):
-        bright = toned(photo, transform)
+        bright = apply_transform(photo, transform)
         share = max(share, MOST * ramp(measures.noise(measures.parts_of(bright)), *SHOWN))
     if share == 0:
         return bright
     if bright is photo:
         clean = apply_network(photo, "detail", share=share)
     else:
-        clean = repair(photo, bright, embedded("detail"), share=share)
+        clean = repair(photo, bright, embedded_network("detail"), share=share)
     return clean if faults.measures.sigma < HEAVY else apply_network(clean, "detail")
 
 
@@ -175,11 +175,11 @@ def light(photo: Image, faults: Faults) -> Floats:
     certainty = faults[worst].certainty
     if certainty < SURE:
         return np.zeros_like(faults.transform)
-    transform, small = faults.transform, thumbnail(photo, embedded("tone").multiple)
+    transform, small = faults.transform, thumbnail(photo, embedded_network("tone").multiple)
     reddened = 1.0
     if worst == "lowlight":
-        looks = [word * look(small, embedded(name))[0] for name, word in DARK.items()]
-        transform = exposed(np.sum(looks, 0), small)
+        looks = [word * look(small, embedded_network(name))[0] for name, word in DARK.items()]
+        transform = adjust_exposure(np.sum(looks, 0), small)
         certainty *= 1 - KEPT * night(small)
     elif worst == "haze":
         uncertain = faults[worst].severity < (HAZY[0] if faults.named == worst else UNSURE)
@@ -191,7 +191,7 @@ def light(photo: Image, faults: Faults) -> Floats:
             depth = ramp(faults[worst].severity, *SURELY)
             certainty = min(certainty, max(green_cast(faults.measures), depth))
             reddened = REDDENED if depth < SURE else 1.0
-    part = careful(transform, small, certainty, reddened=reddened)
+    part = soften(transform, small, certainty, reddened=reddened)
     return up_to_grey(part, small) if worst == "underwater" else part
 
 
@@ -204,22 +204,22 @@ def night(small: Image) -> float:
     return max(street, ramp(lamps, *SPECKS) * ramp(black, *ALL_BLACK))
 
 
-def exposed(transform: Floats, small: Image) -> Floats:
+def adjust_exposure(transform: Floats, small: Image) -> Floats:
     """The colour transform (6, h, w), log gains and offsets, changed so that the result comes
     closer to the brightness of most photos (mean 0.48), since a dark photo does not show how bright
     its scene was. Bright parts of `small`, the photo's thumbnail, are hardly brightened."""
-    lit = toned(small, transform)
+    lit = apply_transform(small, transform)
     mean = max(float(lit.mean()), 0.02)
     wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))
     power = np.full(transform.shape[1:], np.log(wish), np.float32)
     if wish > 1:
         power *= room(lit, transform.shape[:0:-1])
         for _ in range(3):  # parts that are not lifted are made up for by the others
-            left = wish * mean / float(toned(small, lifted(transform, power)).mean())
+            left = wish * mean / float(apply_transform(small, brighten(transform, power)).mean())
             power *= np.float32(np.clip(1 + np.log(left) / np.log(wish), 0.7, 1.5))
     for share in SHARES:
-        brighter = lifted(transform, np.float32(share) * power)
-        if burnt(toned(small, brighter)) - burnt(lit) < BURNT:
+        brighter = brighten(transform, np.float32(share) * power)
+        if burnt_share(apply_transform(small, brighter)) - burnt_share(lit) < BURNT:
             return brighter
     return transform
 
@@ -232,39 +232,39 @@ def room(picture: Image, size: tuple[int, ...]) -> Floats:
     return np.asarray(np.clip((BRIGHT[1] - near) / (BRIGHT[1] - BRIGHT[0]), 0, 1), np.float32)
 
 
-def lifted(transform: Floats, power: Floats) -> Floats:
+def brighten(transform: Floats, power: Floats) -> Floats:
     """The colour transform (6, h, w), log gains and offsets, followed by a gain of exp(power).
     `power` is (h, w) or a number."""
     gain = np.exp(power)
     return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
 
-def careful(transform: Floats, small: Image, certainty: float, *, reddened: float = 1.0) -> Floats:
+def soften(transform: Floats, small: Image, certainty: float, *, reddened: float = 1.0) -> Floats:
     """The colour transform (6, h, w) at the largest strength that does no harm to `small`, the
     photo's thumbnail: less than 4 % of its pixels become black or white, and at most the share
     `reddened` (1: any) changes from bluish or grey to red. Strengths from `certainty`, in [0, 1],
     down to a fifth of it are tried; if all do harm, the result is 0."""
     for share in SHARES:
-        part = scaled(transform, share * certainty)
-        result = toned(small, part)
+        part = scale(transform, share * certainty)
+        result = apply_transform(small, part)
         clipped = measures.extremes(result) - measures.extremes(small)
-        if clipped < CLIPPED and _reddened(small, result) <= reddened:
+        if clipped < CLIPPED and _reddened_share(small, result) <= reddened:
             return part
     return np.zeros_like(transform)
 
 
-def _reddened(before: Image, after: Image) -> float:
+def _reddened_share(before: Image, after: Image) -> float:
     """The share, in [0, 1], of a picture that was bluish or grey `before` and is red `after`."""
     redness = (picture[..., 0] - picture[..., 1:].max(2) for picture in (before, after))
     return float(np.mean((next(redness) <= 0) & (next(redness) > REDDER)))
 
 
-def burnt(picture: Image) -> float:
+def burnt_share(picture: Image) -> float:
     """The share, in [0, 1], of a picture's pixels with a channel above 253/255."""
     return float(np.mean(largest(picture) > 253 / 255))
 
 
-def scaled(transform: Floats, strength: float) -> Floats:
+def scale(transform: Floats, strength: float) -> Floats:
     """The colour transform (6, h, w), log gains and offsets, at a strength in [0, 1]; 0: no
     change."""
     part = np.float32(strength) * transform
@@ -272,7 +272,7 @@ def scaled(transform: Floats, strength: float) -> Floats:
     return part
 
 
-SIDE = 256  # px: long side of the copy by `lit`
+SIDE = 256  # px: long side of the copy by `lit_copy`
 SPOILT = ("noise", "jpeg", "rain")  # faults of structure that the networks mend
 
 
@@ -284,10 +284,10 @@ def structure(photo: Image, faults: Faults) -> Image:
     dry = remove_rain(photo) if faults["rain"].certainty >= SURE else photo
     clean = apply_network(dry, "detail")
     only_noise = max(faults[kind].certainty for kind in ("rain", "jpeg")) < SURE
-    return photo if only_noise and textured(photo, clean) else clean
+    return photo if only_noise and removes_texture(photo, clean) else clean
 
 
-def lit(photo: Image, faults: Faults) -> Image | None:
+def lit_copy(photo: Image, faults: Faults) -> Image | None:
     """A copy (h, w, 3) of the photo, at most 256 px a side, in the light that the networks would
     give it; None if they would not change the light, or rain hides it."""
     certainty = max(faults[task].certainty for task in TONE_TASKS)
@@ -297,4 +297,4 @@ def lit(photo: Image, faults: Faults) -> Image | None:
     size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
     small = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.float32)
     transform = light(photo, faults)
-    return toned(small, transform) if np.any(transform) else None
+    return apply_transform(small, transform) if np.any(transform) else None

@@ -96,17 +96,17 @@ def inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slic
     return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in pairs)
 
 
-def padded(inputs: Floats, multiple: int) -> Floats:
+def pad(inputs: Floats, multiple: int) -> Floats:
     """Planes (C, H, W) as a batch (1, C, H', W'): mirrored until both sides are multiples of
     `multiple`."""
     height, width = inputs.shape[1:]
     if height % multiple == width % multiple == 0:
         return np.ascontiguousarray(inputs[None])
-    rows, columns = (_mirrored(length, multiple) for length in (height, width))
+    rows, columns = (_mirror_indices(length, multiple) for length in (height, width))
     return np.ascontiguousarray(inputs[None, :, rows][..., columns])
 
 
-def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
+def _mirror_indices(length: int, multiple: int) -> NDArray[np.intp]:
     """Indices 0 to length - 1, back to 0, and so on; in all, a multiple of `multiple`."""
     there = np.arange(length)
     there_and_back = np.concatenate([there, there[::-1]])
@@ -167,7 +167,7 @@ def open_network(path: Path, kind: str | None = None) -> Network:
     return Network(session, its, int(facts["verax.multiple"]), tasks)
 
 
-def embedded(name: str) -> Network:
+def embedded_network(name: str) -> Network:
     """An embedded network, loaded once: "tone"; "dark", "dusk" (both for the tone of dark photos);
     "detail"; "rain"; or "judge" (the classifier of faults)."""
     return open_network(weights.path(name), KINDS.get(name, name))
@@ -206,18 +206,18 @@ def look_at(
     """What the tile network `name` says of one part of the photo, of at most 288 px a side: the
     severity in [0, 1] of each task, by name, and the change (h, w, 3) to be added to the part.
     `place` (y, x) in [0, 1]: where the part lies, from the top left to the bottom right."""
-    net, part = embedded(name), part_at(photo, GLANCE, place)
-    residual, _, severities = net(input=padded(detail_inputs(part, part), net.multiple))
+    net, part = embedded_network(name), part_at(photo, GLANCE, place)
+    residual, _, severities = net(input=pad(detail_inputs(part, part), net.multiple))
     change = np.moveaxis(residual[0], 0, 2)[: part.shape[0], : part.shape[1]]
     return dict(zip(net.tasks, map(float, severities[0]), strict=True)), change
 
 
-def toned(photo: Image, transform: Floats) -> Image:
+def apply_transform(photo: Image, transform: Floats) -> Image:
     """The photo after a colour transform, clipped to [0, 1]. `transform` (6, h, w) holds the logs
     of three gains, then three offsets, one of each for every channel, on a coarse grid that is
     interpolated to every pixel."""
-    nodes = _enlarged(transform, photo.shape[0], axis=1)
-    nodes = _enlarged(nodes, photo.shape[1], axis=2)
+    nodes = _enlarge(transform, photo.shape[0], axis=1)
+    nodes = _enlarge(nodes, photo.shape[1], axis=2)
     out = photo * cv2.merge(list(cv2.exp(nodes[:3])))
     out += cv2.merge(list(nodes[3:]))
     return np.asarray(np.clip(out, 0.0, 1.0), np.float32)
@@ -231,7 +231,7 @@ def repair(
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
         part = bright[outer]
-        inputs = padded(detail_inputs(photo[outer], part), detail.multiple)
+        inputs = pad(detail_inputs(photo[outer], part), detail.multiple)
         residual = np.moveaxis(detail(input=inputs)[0][0], 0, 2)
         restored = part + np.float32(share) * residual[: part.shape[0], : part.shape[1]]
         out[inner] = np.clip(restored[inside(outer, inner)], 0.0, 1.0)
@@ -241,7 +241,7 @@ def repair(
 def apply_network(photo: Image, name: str, *, share: float = 1.0) -> Image:
     """The photo after the tile network `name`, "detail" or "rain". `share`, in [0, 1], scales its
     change. For a small photo it is the mean over four mirror images, which gains 0.1 to 0.2 dB."""
-    net, results = embedded(name), []
+    net, results = embedded_network(name), []
     for ways in WAYS if photo.shape[0] * photo.shape[1] <= FEW_PIXELS else WAYS[:1]:
         turned = np.ascontiguousarray(photo[:: ways[0], :: ways[1]])
         results.append(repair(turned, turned, net, share=share)[:: ways[0], :: ways[1]])
@@ -279,7 +279,7 @@ def detail_inputs(photo: Image, part: Image) -> Floats:
     return inputs
 
 
-def _enlarged(planes: Floats, length: int, *, axis: int) -> Floats:
+def _enlarge(planes: Floats, length: int, *, axis: int) -> Floats:
     """Planes (n, h, w), enlarged linearly to `length` px along axis 1 (rows) or 2 (columns)."""
     nodes = planes.shape[axis]
     position = np.clip(

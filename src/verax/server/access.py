@@ -92,7 +92,7 @@ class AccessControl:
             return
         body = Body()
         try:
-            await self.app(scope, self.counted(receive, body), send)
+            await self.app(scope, self.count_body(receive, body), send)
         finally:
             self.together -= body.total
 
@@ -118,12 +118,12 @@ class AccessControl:
         text = f"expected a body of at most {most} MB, got more; send smaller pictures"
         return Problem(413, text, "body_too_large", headers=CLOSE)
 
-    def counted(self, receive: Receive, body: "Body") -> Receive:
+    def count_body(self, receive: Receive, body: "Body") -> Receive:
         """A function that returns the same ASGI messages as `receive`, and counts their bytes in
         `body`. It raises Problem if the request's body is too large or arrives too slowly."""
         started = asyncio.get_running_loop().time()
 
-        async def bounded() -> Message:
+        async def receive_bounded() -> Message:
             if body.complete:
                 return await receive()
             rest_s = started + self.limits.body_s - asyncio.get_running_loop().time()
@@ -139,7 +139,7 @@ class AccessControl:
                 await self.one_at_a_time()
             return message
 
-        return bounded
+        return receive_bounded
 
     async def one_at_a_time(self) -> None:
         """Wait for a turn: all uploads together take one chunk per cycle of the event loop, so that
@@ -213,14 +213,14 @@ class OtherSites:
             await answer(scope, receive, send)
             return
 
-        async def marked(message: Message) -> None:
+        async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent = MutableHeaders(scope=message)
                 sent.update(about)
                 sent.add_vary_header("origin")
             await send(message)
 
-        await self.app(scope, receive, marked)
+        await self.app(scope, receive, send_marked)
 
 
 PREFIX = "verax-"

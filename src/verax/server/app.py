@@ -26,7 +26,7 @@ from verax.errors import (
     ProviderUncertain,
     VeraxError,
 )
-from verax.providers.records import Spent
+from verax.providers.records import RunCost
 from verax.server import Problem, from_error, json_response, response, unknown
 from verax.server.access import LOOPBACK, AccessControl, ClientKeys, OtherSites, ServerLimits
 from verax.server.api import description
@@ -129,7 +129,7 @@ class Metrics:
         workers = [*service.local.process_ids(), *service.intake.process_ids()]
         self.memory.labels("workers").set(resident_bytes(workers))
 
-    def count_money(self, spent: Spent) -> None:
+    def count_money(self, spent: RunCost) -> None:
         """Set the metrics about money to `spent`, the cost of all paid calls in US dollars."""
         self.money.labels("billed").set(spent.billed_usd)
         self.money.labels("possibly billed").set(spent.possibly_usd)
@@ -142,7 +142,7 @@ class Metrics:
         service = context_of(request).service
         metrics.look(service)
         if service.upstream is not None:
-            metrics.count_money(await run_in_threadpool(service.upstream.spent))
+            metrics.count_money(await run_in_threadpool(service.upstream.cost))
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
 

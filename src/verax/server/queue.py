@@ -264,7 +264,7 @@ def quiet_thread() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
-def limited(function: Callable[[*Arguments], T], seconds: int, *arguments: *Arguments) -> T:
+def run_limited(function: Callable[[*Arguments], T], seconds: int, *arguments: *Arguments) -> T:
     """Run `function(*arguments)` and return the result. If that takes longer than `seconds`, the
     operating system kills this process, so call this only in a worker process."""
     signal.alarm(seconds)  # the signal ends the process, even within a library

@@ -149,7 +149,7 @@ def advance(service: ServiceState, batch: JsonObject) -> None:
     good: list[JsonObject] = []
     bad: list[JsonObject] = []
     for index, line in enumerate(lines):
-        result = answer_line(service, line, index) if index < limit else expired(line)
+        result = answer_line(service, line, index) if index < limit else expired_result(line)
         (good if (result["response"] or {}).get("status_code") == 200 else bad).append(result)
     batch["request_counts"] |= {"completed": len(good), "failed": len(bad)}
     if good:
@@ -168,7 +168,7 @@ def write_lines(service: ServiceState, name: str, lines: list[JsonObject]) -> st
     return add_file(service, f"{name}.jsonl", data, "batch_output")
 
 
-def expired(line: JsonObject) -> JsonObject:
+def expired_result(line: JsonObject) -> JsonObject:
     """The line of the result file for a request that was not answered before its batch expired."""
     error = {"code": "batch_expired", "message": "This request could not be executed in time."}
     return {"id": "x", "custom_id": line["custom_id"], "response": None, "error": error}

@@ -142,7 +142,7 @@ RECIPES: dict[str, dict[str, TrainingRecipe]] = {
 }
 
 
-def named(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
+def named_runs(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
     """The training runs of the recipe `name` ("cpu" or "gpu"), in the order to run them.
 
     Returns the settings of each run, by the name of the network that it trains, such as "rain".

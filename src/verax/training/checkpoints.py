@@ -94,7 +94,7 @@ def load_checkpoint(path: Path) -> tuple[TrainingRecipe, dict[str, Any]]:
         ) from exc
 
 
-def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
+def _averaged_weights(path: Path, net: nn.Module) -> dict[str, Tensor]:
     """Read the weights for `net`, by name, from a checkpoint or an ONNX file of `verax export`.
 
     Of a checkpoint, these are the moving average. Raises SettingsError if they do not fit `net`.
@@ -140,7 +140,7 @@ def start(recipe: TrainingRecipe, folder: Path, device: torch.device) -> Trainin
     path = folder / NAME
     if not path.is_file():
         if recipe.start:
-            net.load_state_dict(_averaged(Path(recipe.start), net))
+            net.load_state_dict(_averaged_weights(Path(recipe.start), net))
         average = {k: v.detach().clone() for k, v in net.state_dict().items()}
         return TrainingState(net, average, optimiser)
     earlier, content = load_checkpoint(path)

@@ -52,7 +52,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class TrainingSample:
     """A degraded photo, its undegraded reference on the same grid, the main kind of degradation,
     such as "haze" ("clean": none), and the severity, 0 to 1, of each of the 10 kinds, (10,)."""
 
@@ -97,12 +97,12 @@ class Source:
         """
         rng = np.random.default_rng((self.seed, index))
         sample = self._draw(rng, (crop, crop), whole=False)
-        tone, target = _toned(sample, rng)
+        tone, target = _change_tone(sample, rng)
         empty = np.zeros((6, crop, crop), np.float32)
         inputs = np.concatenate([_planes(sample.photo), _planes(tone), empty])
         return Sample(inputs, _planes(target), sample.severity)
 
-    def _draw(self, rng: Generator, size: tuple[int, int], *, whole: bool) -> Drawn:
+    def _draw(self, rng: Generator, size: tuple[int, int], *, whole: bool) -> TrainingSample:
         names = list(self.mix)
         weights = np.array([self.mix[name] for name in names], np.float64)
         name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
@@ -118,7 +118,7 @@ class Source:
 
 def _synthetic(
     scene: Scene, task: str, size: tuple[int, int], rng: Generator, *, whole: bool
-) -> Drawn:
+) -> TrainingSample:
     window = _window(scene.photo.shape[:2], size, rng, whole=whole)
     finer = FINER.get(task, 1) if whole else 1
     work = (finer * size[0], finer * size[1])
@@ -128,7 +128,7 @@ def _synthetic(
         depth = np.ascontiguousarray(depth[:, ::-1])
     severity = np.zeros(len(TASKS), np.float32)
     if task == CLEAN:
-        return Drawn(reference, reference, task, severity)
+        return TrainingSample(reference, reference, task, severity)
     mildest = MILDEST.get(task, 0.08) if whole else 0.08
     steps = [Degradation(task, float(rng.uniform(mildest, 1.0)), int(rng.integers(2**31)))]
     if rng.random() < 0.12:  # real photos often have a second fault
@@ -137,10 +137,10 @@ def _synthetic(
     for step in steps:
         severity[TASKS.index(step.task)] = step.severity
     photo = apply(reference, *steps, depth=depth)
-    return Drawn(_resize(photo, size), _resize(reference, size), task, severity)
+    return TrainingSample(_resize(photo, size), _resize(reference, size), task, severity)
 
 
-def _real(pair: Pair, size: tuple[int, int], rng: Generator, *, whole: bool) -> Drawn:
+def _real(pair: Pair, size: tuple[int, int], rng: Generator, *, whole: bool) -> TrainingSample:
     window = _window(pair.photo.shape[:2], size, rng, whole=whole, scales=(1.0, 1.0))
     state = int(rng.integers(2**31))
     photo, reference = (
@@ -150,7 +150,7 @@ def _real(pair: Pair, size: tuple[int, int], rng: Generator, *, whole: bool) -> 
     severity = np.zeros(len(TASKS), np.float32)
     error = float(np.sqrt(np.mean((photo - reference) ** 2)))
     severity[TASKS.index(pair.task)] = min(1.0, 4.0 * error)  # 1 from an rms error of 0.25
-    return Drawn(photo, reference, pair.task, severity)
+    return TrainingSample(photo, reference, pair.task, severity)
 
 
 def _window(
@@ -193,7 +193,7 @@ def _resize(plane: Floats, size: tuple[int, int]) -> Floats:
     return resized if plane.ndim == 2 else _clip(resized)
 
 
-def _toned(sample: Drawn, rng: Generator) -> tuple[Image, Image]:
+def _change_tone(sample: TrainingSample, rng: Generator) -> tuple[Image, Image]:
     """Correct the light and colour of a sample's photo imperfectly, as a tone network would.
 
     Returns the corrected photo and the target for the detail network, which has the same remaining

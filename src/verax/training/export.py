@@ -46,7 +46,7 @@ PRECISIONS: tuple[Precision, ...] = ("8-bit weights", "float16 weights", "float3
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportSummary:
     """An ONNX file that was written.
 
     Attributes:
@@ -63,7 +63,7 @@ class Exported:
     sizes: tuple[tuple[int, int], ...]
 
 
-def export(checkpoint: Path, path: Path) -> Exported:
+def export(checkpoint: Path, path: Path) -> ExportSummary:
     """Write the network in a checkpoint, with its averaged weights, to the ONNX file `path`.
 
     Raises:
@@ -75,7 +75,7 @@ def export(checkpoint: Path, path: Path) -> Exported:
     net = build(recipe)
     net.load_state_dict(content["average"])
     net.eval()
-    model = _traced(net, recipe)
+    model = _trace(net, recipe)
     model, precision = _narrow(model, recipe)
     _describe(model, recipe, content, precision)
     _round_weights(net, precision)
@@ -87,10 +87,10 @@ def export(checkpoint: Path, path: Path) -> Exported:
         raise OutputError(
             f"{path}: cannot be written ({exc}); name another file, or free space"
         ) from exc
-    return Exported(path, len(data), precision, difference, _sizes(recipe))
+    return ExportSummary(path, len(data), precision, difference, _sizes(recipe))
 
 
-def _traced(net: nn.Module, recipe: TrainingRecipe) -> onnx.ModelProto:
+def _trace(net: nn.Module, recipe: TrainingRecipe) -> onnx.ModelProto:
     names = OUTPUTS[recipe.network]
     dynamic = {name: {2: "height", 3: "width"} for name in ("input", *names) if name != "severity"}
     example = torch.from_numpy(_example(recipe, (4, 6)))
@@ -120,7 +120,7 @@ def _narrow(model: onnx.ModelProto, recipe: TrainingRecipe) -> tuple[onnx.ModelP
     example = _example(recipe, (8, 8))
     full = run(model.SerializeToString(), example)
     for precision in PRECISIONS[:-1]:
-        narrow = narrowed(model, precision)
+        narrow = narrow_weights(model, precision)
         answer = run(narrow.SerializeToString(), example)
         errors = [float(np.mean((a - b) ** 2)) for a, b in zip(full, answer, strict=True)]
         if 10 * math.log10(max(*errors, 1e-20)) < NOISE_FLOOR:
@@ -128,7 +128,7 @@ def _narrow(model: onnx.ModelProto, recipe: TrainingRecipe) -> tuple[onnx.ModelP
     return model, "float32"
 
 
-def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+def narrow_weights(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
     """A copy of a float32 model that stores its weights in another form, such as "8-bit weights".
 
     They are converted back to float32 when the model is loaded.
@@ -137,7 +137,7 @@ def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
     narrow.CopyFrom(model)
     for tensor in list(narrow.graph.initializer):
         values = numpy_helper.to_array(tensor)
-        stored = _stored(tensor.name, values, precision)
+        stored = _stored_tensors(tensor.name, values, precision)
         if values.dtype != np.float32 or not stored:
             continue
         name, parts = tensor.name, [part.name for part in stored]
@@ -151,7 +151,9 @@ def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
     return narrow
 
 
-def _stored(name: str, values: NDArray[np.float32], precision: Precision) -> list[onnx.TensorProto]:
+def _stored_tensors(
+    name: str, values: NDArray[np.float32], precision: Precision
+) -> list[onnx.TensorProto]:
     """The tensors that replace the weight `name`, with these `values`, in a file of `precision`.
 
     They are [8-bit integers, their scale factors] or [values as float16]; empty for a weight that
@@ -186,7 +188,9 @@ def _round_weights(net: nn.Module, precision: Precision) -> None:
     """
     with torch.no_grad():
         for name, weight in net.named_parameters():
-            stored = [numpy_helper.to_array(t) for t in _stored(name, weight.numpy(), precision)]
+            stored = [
+                numpy_helper.to_array(t) for t in _stored_tensors(name, weight.numpy(), precision)
+            ]
             if stored:
                 wide = math.prod(part.astype(np.float32) for part in stored)
                 weight.copy_(torch.from_numpy(wide))

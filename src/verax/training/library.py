@@ -171,7 +171,7 @@ def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int =
         _refuse_leaks(selection, [row for row in rows if row.split not in ("train", "val")])
     scenes = [_scene(row) for row in selection if row.task in PHOTO_TASKS]
     pairs = [_pair(row) for row in selection if row.task in PAIR_TASKS and row.photo]
-    scenes += [scene for pair in pairs if pair.task == "haze" for scene in _unveiled(pair)]
+    scenes += [scene for pair in pairs if pair.task == "haze" for scene in _unveil(pair)]
     _refuse_small(scenes, shortest)
     licences = tuple(sorted({row.licence for row in selection if row.licence}))
     return Library(scenes, pairs, _digest(selection), licences)
@@ -214,7 +214,7 @@ def _pair(row: _Row) -> Pair:
     return Pair(photo, reference, PAIR_TASKS[row.task], row.photo.name)
 
 
-def _unveiled(pair: Pair) -> Iterator[Scene]:
+def _unveil(pair: Pair) -> Iterator[Scene]:
     """Yield the clear photo of a hazy pair, with depth estimated from its haze.
 
     Yields nothing if the hazy photo does not follow Koschmieder's model of haze.

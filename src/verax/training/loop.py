@@ -28,7 +28,14 @@ from verax.training import TrainingRecipe, check
 from verax.training.checkpoints import NAME, TrainingState, save, start
 from verax.training.data import Source
 from verax.training.library import Library, load
-from verax.training.objective import draw, held_out, objective, sample_at, source_of, validate
+from verax.training.objective import (
+    draw,
+    held_out_samples,
+    objective,
+    sample_at,
+    source_of,
+    validate,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Team:
     device: torch.device
     fabric: Any = None
 
-    def wrapped(self, net: nn.Module) -> nn.Module:
+    def wrap(self, net: nn.Module) -> nn.Module:
         """The network, wrapped so that its gradients are averaged over all processes."""
         return net if self.fabric is None else self.fabric.setup_module(net)
 
@@ -58,7 +65,7 @@ class Team:
         else:
             self.fabric.backward(loss)
 
-    def agreed(self, value: Tensor) -> Tensor:
+    def agree(self, value: Tensor) -> Tensor:
         """The mean of a value over all processes, so that all of them decide alike."""
         return value if self.fabric is None else self.fabric.all_reduce(value)
 
@@ -90,7 +97,7 @@ CLIP = 1.0  # gradient norm
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """The result of a training run: checkpoint, number of steps, and entries of the log."""
 
     checkpoint: Path
@@ -98,7 +105,9 @@ class Trained:
     log: tuple[dict[str, Any], ...]
 
 
-def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line: None) -> Trained:
+def train(
+    recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line: None
+) -> TrainingResult:
     """Train a network by a recipe, or continue the stopped run in `folder`.
 
     `report` is called with every new entry of the log.
@@ -117,7 +126,7 @@ def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line:
     _Run(recipe, library, folder, crew, report).go(state)
     log = read_log(folder)
     draw(log, folder / "plots.png")
-    return Trained(folder / NAME, state.step, tuple(log))
+    return TrainingResult(folder / NAME, state.step, tuple(log))
 
 
 class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
@@ -151,17 +160,17 @@ class _Run:
         self.recipe, self.folder, self.crew, self.report = recipe, folder, crew, report
         self.library = library
         self.source: Source = source_of(recipe, library, seed=recipe.seed)
-        self.held_out = held_out(recipe, crew.device)
+        self.held_out = held_out_samples(recipe, crew.device)
 
     def go(self, state: TrainingState) -> None:
         recipe = self.recipe
-        net = self.crew.wrapped(state.net)
+        net = self.crew.wrap(state.net)
         net = torch.compile(net) if recipe.compile else net
         started, before = time.monotonic(), state.seconds
         saved = reported = started
         recent: list[float] = []
         for batch in self._batches(state.step):
-            state.seconds = before + self._agreed(time.monotonic() - started)
+            state.seconds = before + self._agree(time.monotonic() - started)
             if self._progress(state) >= 1.0:
                 break
             loss = self._step(state, net, batch)
@@ -220,17 +229,17 @@ class _Run:
             loss, _ = objective(self.recipe, net, batch)
         self.crew.backward(loss)
         nn.utils.clip_grad_norm_(state.net.parameters(), CLIP)
-        value = float(self.crew.agreed(loss.detach()))
+        value = float(self.crew.agree(loss.detach()))
         if math.isfinite(value):
             state.optimiser.step()
             _average(state, min(self.recipe.ema, (1 + state.step) / (10 + state.step)))
         return value
 
-    def _agreed(self, seconds: float) -> float:
+    def _agree(self, seconds: float) -> float:
         """The mean over all processes of the `seconds` trained, so that all stop at one step."""
         if self.crew.size == 1:
             return seconds
-        return float(self.crew.agreed(torch.tensor(seconds, device=self.crew.device)))
+        return float(self.crew.agree(torch.tensor(seconds, device=self.crew.device)))
 
     def _progress(self, state: TrainingState) -> float:
         if self.recipe.steps:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from verax import image as images
 from verax.errors import SettingsError
-from verax.restorers.nafnet import toned
+from verax.restorers.nafnet import apply_transform
 from verax.restorers.runtime import TASKS
 from verax.training import TrainingRecipe
 from verax.training.data import Sample, Source
@@ -72,12 +72,12 @@ def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
     fit of the reference.
     """
     guide = photo.mean(1, keepdim=True)
-    left = _unexplained(restored.mean(1, keepdim=True), guide)
-    right = _unexplained(reference.mean(1, keepdim=True), guide)
+    left = _unexplained_variance(restored.mean(1, keepdim=True), guide)
+    right = _unexplained_variance(reference.mean(1, keepdim=True), guide)
     return F.relu(torch.sqrt(left + 1e-6) - torch.sqrt(right + 1e-6)).mean()
 
 
-def _unexplained(plane: Tensor, guide: Tensor) -> Tensor:
+def _unexplained_variance(plane: Tensor, guide: Tensor) -> Tensor:
     """For each window of 9 x 9 px inside the pictures, the variance of `plane` after subtracting
     its linear fit by `guide`: (B, 1, H - 8, W - 8). Both planes are (B, 1, H, W)."""
     mean_g, mean_p = _box(guide), _box(plane)
@@ -133,7 +133,7 @@ def objective(
     outputs = net(inputs)
     if recipe.network == "tone":
         photo, estimated = inputs, outputs[1]
-        restored = toned(photo, outputs[0])
+        restored = apply_transform(photo, outputs[0])
     else:
         photo, estimated = inputs[:, 3:6], outputs[2]
         restored = photo + outputs[0]
@@ -178,7 +178,7 @@ def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def held_out(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, Any]]:
+def held_out_samples(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, Any]]:
     """The samples on which a run is validated, from the rows "val" of manifest.csv.
 
     Returns for each the kind of degradation and a batch of one sample (input, target, severities)

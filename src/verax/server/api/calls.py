@@ -19,7 +19,7 @@ from verax.server import Problem
 from verax.server.access import ServerLimits
 from verax.server.api import read_fields
 from verax.server.api.intake import MAX_IMAGES, Upload, is_allowed
-from verax.server.queue import limited
+from verax.server.queue import run_limited
 
 IGNORED = ("user", "response_format", "style")  # fields that are accepted without effect
 LIMIT_S = 20  # most seconds for parsing a request
@@ -73,7 +73,7 @@ def read_call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures
     Must run in a worker process, which is killed if this takes over 20 s. Raises Problem 400 if a
     field or picture is not valid.
     """
-    return limited(_call, LIMIT_S, sent, limits)
+    return run_limited(_call, LIMIT_S, sent, limits)
 
 
 def _call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
@@ -83,14 +83,14 @@ def _call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
         values, files, missing = _from_json(sent.body, limits)
         if missing:
             return MissingPictures(tuple(missing))
-    return _checked(sent.kind, values, files, limits)
+    return _check(sent.kind, values, files, limits)
 
 
 def look(path: Path, param: str, limits: ServerLimits) -> Header:
     """The header of a picture file (format and size). Must run in a worker process, which is killed
     if this takes over 20 s. Raises Problem 400, which names the request field `param`, if the file
     is not a picture or has more pixels than `limits` allows."""
-    return limited(header, LIMIT_S, path, param, limits)
+    return run_limited(header, LIMIT_S, path, param, limits)
 
 
 def header(file: Path | BinaryIO, param: str, limits: ServerLimits) -> Header:
@@ -197,7 +197,7 @@ def _data(url: str, param: str) -> bytes:
         raise Problem(400, text, "invalid_base64_image", param) from exc
 
 
-def _checked(
+def _check(
     kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: ServerLimits
 ) -> ImageCall:
     """The request with the fields `values`, and picture files by role ("image" or "mask"), after

@@ -187,20 +187,20 @@ def fetch(
     """
     import httpx2
 
-    from verax.providers.addresses import Pinned
+    from verax.providers.addresses import PinnedTransport
 
     if not is_allowed(url, hosts):
-        raise _refused("this server does not download pictures from the host of the URL")
+        raise _refusal("this server does not download pictures from the host of the URL")
 
     def checked_address(host: str) -> str:
         port = urlsplit(url).port or PORTS[urlsplit(url).scheme]
         addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(host, port)]
         if not addresses or not all(map(permitted, addresses)):
-            raise _refused("the host of the URL must be public, but is in a private network")
+            raise _refusal("the host of the URL must be public, but is in a private network")
         return str(addresses[0])
 
     end = time.monotonic() + DEADLINE_S
-    transport = Pinned(httpx2.HTTPTransport(trust_env=False), checked_address)
+    transport = PinnedTransport(httpx2.HTTPTransport(trust_env=False), checked_address)
     headers = {"accept-encoding": "identity"}
     try:
         with (
@@ -211,10 +211,10 @@ def fetch(
         ):
             if reply.status_code != 200:
                 what = ", a redirect, which is not followed" if reply.is_redirect else ""
-                raise _refused(f"expected status 200 from the URL, got {reply.status_code}{what}")
+                raise _refusal(f"expected status 200 from the URL, got {reply.status_code}{what}")
             _write_bounded(reply.iter_raw(), path, end)
     except (OSError, httpx2.HTTPError) as exc:
-        raise _refused(
+        raise _refusal(
             f"the picture could not be downloaded from the URL ({type(exc).__name__})"
         ) from exc
 
@@ -227,13 +227,13 @@ def _write_bounded(chunks: Iterator[bytes], path: Path, end: float) -> None:
         for chunk in chunks:
             total += len(chunk)
             if total > MOST_BYTES or time.monotonic() > end:
-                raise _refused(
+                raise _refusal(
                     "expected a picture of at most 50 MB within 20 s, but it is too large or slow"
                 )
             file.write(chunk)
 
 
-def _refused(why: str) -> Problem:
+def _refusal(why: str) -> Problem:
     return Problem(
         400, f"image_url: {why}; send the picture as a data: URL", "invalid_image_url", "images"
     )

@@ -28,7 +28,7 @@ from verax.server.api.upstream import (
     read_opened,
     usage_json,
 )
-from verax.server.queue import LIMIT_S, WorkQueue, limited, one_thread
+from verax.server.queue import LIMIT_S, WorkQueue, one_thread, run_limited
 
 # the values that OpenAI's API allows in an answer; our own key `verax.size` has every size
 OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
@@ -212,7 +212,7 @@ class ImagesService:
                 "upstream_size": answer.size or None,
                 "upstream_request_id": answer.request_id or None,
                 "cost_usd": answer.cost_usd,
-                "warnings": [*call.warnings, *unused(call), *answer.notices],
+                "warnings": [*call.warnings, *unused_fields(call), *answer.notices],
                 "restorations": list(records),
             },
         }
@@ -264,7 +264,7 @@ def _shows(call: ImageCall) -> bool:
     return is_faithful(call) and call.model != LOCAL
 
 
-def unused(call: ImageCall) -> Iterator[str]:
+def unused_fields(call: ImageCall) -> Iterator[str]:
     """Warnings about fields of a call that have no effect, and about a photo that was scaled."""
     if call.fields.get("partial_images", 0) > 0 and not (call.stream and _shows(call)):
         yield "partial_images has no effect"
@@ -288,7 +288,7 @@ def unused(call: ImageCall) -> Iterator[str]:
 
 def restore(order: Order) -> dict[str, Any]:
     """Restore a photo as `order` says and write it. Returns the JSON record of the restoration."""
-    return limited(_restore, LIMIT_S, order)
+    return run_limited(_restore, LIMIT_S, order)
 
 
 def _restore(order: Order) -> dict[str, Any]:

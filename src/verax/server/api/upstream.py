@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from verax import image as images
-from verax.making import Opened, opened
+from verax.making import OpenedPicture, open_picture
 from verax.priors import generated
 from verax.providers import GenerateRequest, ImagesAnswer, Request, Usage
 from verax.providers.budget import Tariff
 from verax.providers.images_api import Client
 from verax.providers.journal import Desk, open_desk
-from verax.providers.records import Spent
+from verax.providers.records import RunCost
 from verax.server.access import Account
 from verax.server.api.calls import ImageCall
 from verax.settings import Settings
@@ -86,51 +86,51 @@ class Upstream:
     def close(self) -> None:
         self.desk.close()
 
-    def spent(self) -> Spent:
+    def cost(self) -> RunCost:
         """The cost of all calls, for all clients together."""
-        return self.desk.journal.records.spent_by(RUN)
+        return self.desk.journal.records.cost_by_prefix(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
         """The names of all models that are not shut down on the day `today`; for each its shutdown
         date, or None if no date is known."""
         known = self.service.known.items()
-        return {name: model.ends for name, model in known if not model.ended(today)}
+        return {name: model.ends for name, model in known if not model.has_ended(today)}
 
     def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
         """Make the paid call for an edit, and write the pictures to files in `folder`: for a
         restoration both as the service sent them and placed on the photo's grid."""
         with self.decoding:
-            asking = self._plan(call, folder)
-        answer = self._pay(client, asking.request)
+            draft = self._plan(call, folder)
+        answer = self._pay(client, draft.request)
         sources = write_pictures(answer, folder)
         files = sources
         if call.model.startswith(FAITHFUL):
             files = tuple(folder / f"prior-{index}.png" for index in range(len(sources)))
             for index, path in enumerate(files):
                 with self.decoding:
-                    images.write(path, generated.receive(asking, answer, index=index).pixels)
-        return self._describe(asking.request, answer, files, sources, asking.notices)
+                    images.write(path, generated.receive(draft, answer, index=index).pixels)
+        return self._describe(draft.request, answer, files, sources, draft.notices)
 
-    def _plan(self, call: ImageCall, folder: Path) -> generated.Asking:
+    def _plan(self, call: ImageCall, folder: Path) -> generated.Draft:
         """The prepared request for an edit, and what is needed to place the answer on the photo's
         grid. Also writes the decoded photo to `folder` if the photo will be restored."""
-        photo = opened(call.images[0], name="the photo")
+        photo = open_picture(call.images[0], name="the photo")
         others = tuple(images.read(path) for path in call.images[1:])
         if call.model.startswith(FAITHFUL):
             write_opened(folder, photo)
-        wishes = generated.Wishes(
+        choices = generated.PriorOptions(
             model=call.model.removeprefix(FAITHFUL),
             prompt=call.prompt,
             n=call.fields.get("n", 1),
             **{k: call.fields[k] for k in EDIT_FIELDS if k in call.fields},
         )
         mask = generated.mask_plane(images.read(call.mask)) if call.mask else None
-        asking = generated.plan(photo.photo, self.service, wishes, mask=mask, references=others)
+        draft = generated.plan(photo.photo, self.service, choices, mask=mask, references=others)
         size = call.fields.get("size", "auto")
         if not call.model.startswith(FAITHFUL) and size != "auto":
-            prepared, notices = self.service.prepare(replace(asking.request, size=size))
-            asking = replace(asking, request=prepared, notices=notices)
-        return asking
+            prepared, notices = self.service.prepare(replace(draft.request, size=size))
+            draft = replace(draft, request=prepared, notices=notices)
+        return draft
 
     def generate(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
         """Make the paid call for a generation from a prompt, and write the pictures to files in
@@ -150,7 +150,7 @@ class Upstream:
         """The answer to a request, from the journal if that has it. If not, the call is made and
         paid from the client's budget. To save memory, an answer with several pictures holds only
         their files, not their decoded pixels."""
-        answer = self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
+        answer = self.desk.with_limit(f"{RUN}{client.name}", client.budget_usd).call(request)
         return answer if len(answer.images) == 1 else answer.without_pixels()
 
     def _describe(
@@ -183,18 +183,20 @@ def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def write_opened(folder: Path, photo: Opened) -> None:
+def write_opened(folder: Path, photo: OpenedPicture) -> None:
     """Write a decoded photo to disk for the worker that will restore it, since reading it is far
     faster than decoding the photo again."""
     with (folder / OPENED).open("wb") as file:
         pickle.dump(photo, file, protocol=5)
 
 
-def read_opened(folder: Path) -> Opened | None:
+def read_opened(folder: Path) -> OpenedPicture | None:
     """The decoded photo that `write_opened` wrote to `folder`; None if there is none."""
     try:
         with (folder / OPENED).open("rb") as file:
-            photo: Opened = pickle.load(file)  # safe: written by this server, in a private folder
+            photo: OpenedPicture = pickle.load(
+                file
+            )  # safe: written by this server, in a private folder
     except FileNotFoundError:
         return None
     return photo

@@ -25,7 +25,7 @@ from verax.server.api.intake import keep
 from verax.server.api.routes import Context
 from verax.server.page import history, work
 from verax.server.page.history import History, in_turn, whose
-from verax.server.queue import LIMIT_S, limited, one_thread
+from verax.server.queue import LIMIT_S, one_thread, run_limited
 
 PRINT_AREA = 0.2  # least fraction of a photo that a print in it covers
 PRINT_RATIO = 1.8  # largest ratio of the sides of a print
@@ -95,10 +95,10 @@ async def straighten(request: Request) -> Response:
         await in_turn(context.service.intake, client, look, shot, "photo", context.limits)
         local = context.service.local
         if corners is None:
-            ring = await in_turn(local, client, limited, find_print, LIMIT_S, shot, most)
+            ring = await in_turn(local, client, run_limited, find_print, LIMIT_S, shot, most)
             return json_response({"corners": ring})
         wishes = shot, str(corners), target, most
-        await in_turn(local, client, limited, straighten_file, LIMIT_S, *wishes)
+        await in_turn(local, client, run_limited, straighten_file, LIMIT_S, *wishes)
     finally:
         shot.unlink(missing_ok=True)
     cleanup = BackgroundTask(partial(target.unlink, missing_ok=True))
@@ -168,7 +168,7 @@ async def stop(request: Request) -> Response:
             400, f"fidelity: expected one of {known}; got {fidelity:g}", "invalid_value", "fidelity"
         )
     context, client, entries = whose(request)
-    entry = _finished(entries, request)
+    entry = _finished_folder(entries, request)
     end = history.stop_suffix(fidelity)
     source = entry / (f"stop{end}.json" if end else "result.json")
     if not source.is_file():
@@ -186,7 +186,7 @@ async def stop(request: Request) -> Response:
     )
 
 
-def _finished(entries: History, request: Request) -> Path:
+def _finished_folder(entries: History, request: Request) -> Path:
     entry = entries.entry(request.path_params["id"])
     if not (entry / "result.json").is_file():
         raise Problem(409, "this restoration is not finished yet; wait until it is", "not_ready")
@@ -200,7 +200,7 @@ async def file(request: Request) -> Response:
     scale=2, 3 or 4 enlarges the picture, scale=prior to the resolution of the prior.
     """
     context, client, entries = whose(request)
-    entry = _finished(entries, request)
+    entry = _finished_folder(entries, request)
     record = await run_in_threadpool(partial(history.record, entry, running=False))
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     no_place = request.query_params.get("place") == "no"

@@ -17,7 +17,7 @@ from verax import catalog
 from verax.catalog.models import Model
 from verax.errors import SettingsError, VeraxError
 from verax.geometry import canvas as canvases
-from verax.priors import numbered
+from verax.priors import number_instructions
 from verax.priors.generated import DEFAULT_MODEL
 from verax.providers import EditRequest, GenerateRequest, ImageFile
 from verax.server import Problem, json_response
@@ -37,7 +37,7 @@ MOST_TURNS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PriceQuestion:
     """A request for pictures whose price is to be estimated.
 
     Attributes:
@@ -71,7 +71,7 @@ def offer(upstream: Upstream) -> dict[str, Any]:
         upstream.service.require_key()
     except SettingsError as exc:
         ready, message = False, str(exc)
-    known = [m for m in upstream.service.known.values() if not m.ended(today)]
+    known = [m for m in upstream.service.known.values() if not m.has_ended(today)]
     default = upstream.settings.model or DEFAULT_MODEL
     newest = sorted(
         known,
@@ -101,7 +101,7 @@ def _entry(model: Model) -> dict[str, Any]:
     }
 
 
-def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
+def price_of(upstream: Upstream, wish: PriceQuestion) -> dict[str, Any]:
     """The price of a request as JSON: {"size", "expected_usd", "high_usd"}, with the expected and
     the highest price in US dollars, both null if unknown. "note" is there only if no token count is
     known for the size or quality, and says so. Raises InputError if the model would refuse."""
@@ -187,9 +187,9 @@ def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str
         raise Problem(400, text, "invalid_type", "first")
     if not _texts(turns):
         text = f"turns: expected a list of at most {MOST_TURNS} texts, got {turns!r:.60}"
-        raise Problem(400, text, "invalid_type", "first")
+        raise Problem(400, text, "invalid_type", "turns")
     source = entries.picture(_text(first, "id"), _text(first, "picture"))
-    words = numbered([*turns, prompt])
+    words = number_instructions([*turns, prompt])
     about |= {"first": {"id": first["id"], "picture": first["picture"]}, "turns": turns}
     return _call("edit", model, words, (source,), {**fields, "n": n}), about
 
@@ -243,7 +243,7 @@ async def price(request: Request) -> Response:
     context, _, _ = whose(request)
     query = request.query_params
     kind = "generation" if query.get("kind") == "generation" else "edit"
-    wish = Wish(
+    wish = PriceQuestion(
         kind,
         query.get("model", ""),
         _whole(query.get("width"), 1024),
@@ -278,10 +278,10 @@ async def generate(request: Request) -> Response:
         return earlier
     context.service.check(call)
     entry = await run_in_threadpool(partial(entries.create, about, name=name))
-    return await start(request, entry, partial(_generated, context, client, entry, call))
+    return await start(request, entry, partial(_generate, context, client, entry, call))
 
 
-async def _generated(
+async def _generate(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
     """Make the paid call for an entry, and store the pictures that it returns. Returns changes to

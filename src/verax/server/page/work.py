@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import TITLES, format_and_exif, header_of, usual_suffix
 from verax.server.page.history import stop_suffix, write_json
-from verax.server.queue import LIMIT_S, limited, one_thread
+from verax.server.queue import LIMIT_S, one_thread, run_limited
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from verax.image import Photo
-    from verax.making import Made
+    from verax.making import RestorationFile
     from verax.restoration import Restoration
 
 ABOUT = {"description": 0x010E, "make": 0x010F, "camera": 0x0110, "taken": 0x0132}
@@ -58,7 +58,7 @@ class PageOrder:
 
 def restore(order: PageOrder) -> None:
     """Make all files of an entry: the restored file, pictures, result.json and changes.json."""
-    limited(_restore, LIMIT_S, order)
+    run_limited(_restore, LIMIT_S, order)
 
 
 def _restore(order: PageOrder) -> None:
@@ -106,7 +106,7 @@ def write_pictures(folder: Path, result: "Restoration") -> None:
 
 def restore_example(order: PageOrder) -> None:
     """Make all files of an entry, with Verax's example photo and a simulated prior."""
-    limited(_restore_example, LIMIT_S, order)
+    run_limited(_restore_example, LIMIT_S, order)
 
 
 def _restore_example(order: PageOrder) -> None:
@@ -124,7 +124,7 @@ def best(pictures: tuple[Path, ...], first: Path | None) -> int:
     """The index of the best picture by NIQE, a measure of quality without reference. If `first` is
     not None, the pictures are edits of the picture in this file; then the share of their edges that
     it has too counts as much as NIQE: the picture with the best mean rank is the best."""
-    return limited(_best, LIMIT_S, pictures, first)
+    return run_limited(_best, LIMIT_S, pictures, first)
 
 
 def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
@@ -138,7 +138,7 @@ def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
 
 def write_file(order: PageOrder) -> None:
     """Write only the restored file in the photo's format, without the pictures for the page."""
-    limited(_write_file, LIMIT_S, order)
+    run_limited(_write_file, LIMIT_S, order)
 
 
 def _write_file(order: PageOrder) -> None:
@@ -149,7 +149,7 @@ def _write_file(order: PageOrder) -> None:
 def restore_stop(order: PageOrder) -> None:
     """Write the restored file at the order's fidelity, and what the page shows of it: picture,
     trust map, and a JSON file on the faces and on how much comes from photo and prior."""
-    limited(_restore_stop, LIMIT_S, order)
+    run_limited(_restore_stop, LIMIT_S, order)
 
 
 def _restore_stop(order: PageOrder) -> None:
@@ -166,7 +166,7 @@ def _restore_stop(order: PageOrder) -> None:
     write_json(order.folder / f"stop{stop}.json", {n: record[n] for n in ("trust", "faces")})
 
 
-def _make_file(order: PageOrder) -> "Made":
+def _make_file(order: PageOrder) -> "RestorationFile":
     """Restore the photo and write the restored file. Returns the restoration, the prior as it was
     read, and sentences on what the restored file lacks."""
     from verax import making
