@@ -115,7 +115,8 @@ def warp(prior: "Picture", registration: Registration) -> Image:
     prior : path, bytes, PIL picture, array or Photo
         The prior that was registered.
     registration
-        What `register` returned for this prior.
+        What `register` returned for this prior. If `placed` is "undecided" or "not", the result
+        need not match the photo.
 
     Returns
     -------

@@ -186,8 +186,8 @@ def enough_memory(photo: Photo) -> Iterator[None]:
 
 
 def _masks(order: Order, photo: OpenedPicture) -> tuple[Plane | None, Plane | None]:
-    """(only, mask), both (H, W), 0 to 1: 1 where the photo may change (None: everywhere), 1 where
-    it is damaged (None: nowhere) by the user's mask, or missing since its file is truncated."""
+    """(only, mask), both (H, W) in [0, 1]. `only`: 1 where the photo may change; None: everywhere.
+    `mask`: 1 where the user marked damage, or a truncated file has no pixels; None: nowhere."""
     from verax.prints.holes import mask_of
 
     only, mask = (
@@ -200,8 +200,8 @@ def _masks(order: Order, photo: OpenedPicture) -> tuple[Plane | None, Plane | No
 
 
 def prior_of(order: Order) -> OpenedPicture | None:
-    """The prior of an order, with the file that provenance names; None if the order has no prior.
-    Raises ImageReadError if it is not a picture."""
+    """The opened `order.prior`, None without one; its `file` has the bytes of `order.prior_source`
+    instead if that is set. Raises ImageReadError if the prior is not a picture."""
     if order.prior is None:
         return None
     prior = open_picture(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
@@ -225,7 +225,7 @@ def scale_for(size: tuple[int, int] | None, photo: Photo) -> str:
 
 
 def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
-    """The picture scaled to fit into (width, height), centred, its margins padded by reflection."""
+    """A picture of this (width, height): `pixels` scaled to fit, centred, margins reflected."""
     from verax.catalog.models import Sizes
     from verax.geometry import canvas
 

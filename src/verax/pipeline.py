@@ -135,8 +135,8 @@ def _restore(photo: Photo, prior: Image | None, request: Request) -> Restoration
 
 
 def _interpolate(filled: FilledPhoto, warped: WarpedPrior | None) -> FilledPhoto:
-    """The photo with filled holes, interpolated if it was enlarged by repeating its pixels; not so
-    without a prior, or if the prior is the photo itself."""
+    """`filled`, interpolated smoothly if its photo was enlarged by repeating pixels; unchanged if
+    there is no prior (`warped` is None), or if the prior is the photo itself."""
     repeats = None if warped is None else repeats_of(filled.pixels)
     if repeats is None or warped is None or is_the_photo(filled.pixels, warped):
         return filled
@@ -151,8 +151,8 @@ def _use(registration: Registration | None) -> PriorUse:
 
 
 def _tone(photo: Image, *, alone: bool) -> Toning:
-    """Whether a photo is in "colour", "toned" (in one tint, such as sepia) or "grey". Only a
-    prior needs this: without one (`alone`), "colour" is returned without a test."""
+    """Whether a photo is in "colour", "toned" (in one tint, such as sepia) or "grey".
+    Without a prior (`alone`) nothing depends on it, and "colour" is returned without a test."""
     return "colour" if alone else toning(photo)
 
 
@@ -196,7 +196,7 @@ def check_options(
 def _place(
     photo: Photo, prior: Image | None, request: Request
 ) -> tuple[Registration | None, WarpedPrior | None]:
-    """(registration, prior on the photo's grid); both are None if there is no prior."""
+    """(registration, prior on the photo's grid, even if not usable); both None without a prior."""
     if prior is None:
         return None, None
     place = request.registration or register(photo.pixels, prior, accept=request.accept_prior)
@@ -274,10 +274,10 @@ def _mask(photo: Photo, picture: "Picture | None", name: str) -> Plane | None:
 def _base(
     photo: Image, restorer: str, faults: Faults, *, fused: bool
 ) -> tuple[Image, Image | None]:
-    """(base, lit): the photo restored without the prior; a copy of at most 256 px in other light.
+    """(base, lit): the photo restored without the prior; for fusion, a small copy in better light.
 
-    If a prior is used (`fused`), the embedded networks leave the light of the base to fusion, which
-    gets the light that they would give it as `lit`. In all other cases, `lit` is None.
+    If a prior is used (`fused`), the embedded networks leave the light of the base as it is, and
+    `lit` shows the light that they propose (None: no other). In all other cases, `lit` is None.
     """
     if fused and restorer in (DEFAULT_RESTORER, restorers.EMBEDDED):
         return network.structure(photo, faults), network.lit_copy(photo, faults)

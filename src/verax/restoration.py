@@ -50,15 +50,16 @@ class Restoration:
     Attributes:
         pixels: the restoration, (H, W, 3) float32 on the photo's grid.
         photo: the photo as it was opened.
-        base: the photo restored without the prior.
-        warped: the prior on the photo's grid; None without a prior.
-        registration: of the prior on the photo; None without a prior.
+        base: the photo, with its holes filled, restored without other use of the prior.
+        warped: the prior on the photo's grid, even if it was not used; None if none was given.
+        registration: of the prior on the photo; None if no prior was given.
         trust: trust map (H, W, 4), for each pixel four shares, which sum to 1: the photo; the
             photo's structure with the prior's contrast; the prior's light; generated.
         prior: "used"; "unused": not placed, so that `pixels` is the base; "none": not given.
         faults: what is wrong with the photo, with certainty and severity of each fault.
         explanation: the faults that account for changes in the prior; None if no fault does, or
-            no prior was used. If it is None, nothing was taken from a prior.
+            no prior was used. If it is None, `pixels` has nothing of a prior except filled holes
+            and added colour (see `filled`, `coloured`).
         scene_state_change: whether the prior changed the state of the scene, such as day to night;
             its light is then not used.
         notes: sentences on what else the user should know.

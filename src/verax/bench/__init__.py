@@ -194,7 +194,7 @@ class Record:
         return {row[0] for row in rows}
 
     def score_keys(self) -> set[tuple[str, str]]:
-        """(key of the output, name of the metric) for every stored score."""
+        """(key of the output, name of the metric) for every stored score, also failed ones."""
         return {(r[0], r[1]) for r in self.connection.execute("SELECT key, metric FROM scores")}
 
     def add_outputs(self, rows: Sequence[OutputRow]) -> None:
@@ -216,10 +216,10 @@ class Record:
             yield OutputRow(**dict(zip(NAMES, row, strict=True)))
 
     def keep_only(self, keys: Iterable[str]) -> int:
-        """Mark every output row as replaced, unless its key is in `keys`.
+        """Mark output rows as replaced if their key is not in `keys`; unmark all others.
 
         Marked rows stay in the database but no longer count, so that each item has one outcome.
-        Returns the number of marked rows.
+        Returns how many rows are now marked, including those marked before.
         """
         with writing(self.folder), transaction(self.connection) as connection:
             connection.execute("CREATE TEMP TABLE current (key TEXT PRIMARY KEY)")

@@ -46,9 +46,9 @@ class Plan:
     Attributes:
         tasks: kinds of damage, such as "dehazing"; () for all.
         splits: parts of the datasets to use; "" stands for pictures without a split.
-        priors: kinds; "auto" is the dataset's generated picture, else a simulated one, else none.
+        priors: keys of PRIORS, which explains them, or "provider:MODEL" (made by a service).
         degradations: "TASK:SEVERITY"; each is simulated on the references that have no photo. If
-            there is none, such a reference is used as the photo.
+            the plan has no degradations, such a reference is itself used as the photo.
         metrics, prompts: names of metrics, and names of prompts in the catalog.
         quality: of the pictures that a provider makes; "" for the model's default.
         repeats: number of calls of a provider per picture and prompt.

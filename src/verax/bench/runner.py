@@ -132,7 +132,7 @@ def run(
     """Make all outputs and scores of the work items `works` that the run in `folder` lacks.
 
     May be called again after any interruption. `plan` is stored with the run and names the metrics.
-    `engine` is "threads", "processes" or "ray", with `workers` of them; `address` is that of a Ray
+    `engine` is "threads", "processes" or "ray", with `workers` workers; `address` is that of a Ray
     cluster (None: Ray runs here). `source` is the service that makes priors, None if none is used.
     `tell` is called with the progress. With `deviation`, also measures how outputs with a prior
     deviate from their photos. `digests` has the hashes of input files, to be stored with the run.

@@ -178,7 +178,7 @@ def announced_works(
     plan: "Plan", output: Path, *, deviation: bool, needs: str = ""
 ) -> "tuple[list[Work], Digests]":
     """Print what is left to do of the run in folder `output`. Returns (all its work items, hashes
-    of its input files). `deviation`: measure changes, too; `needs`: words on what it needs."""
+    of its input files). `deviation`: it measures changes, too; `needs`: as in load_datasets."""
     from verax.bench import finished_outputs
     from verax.bench.runner import disk_gb, extent
     from verax.bench.work import Digests, expand

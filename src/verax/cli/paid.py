@@ -46,7 +46,7 @@ LocalOnly = Annotated[
 
 
 def dollars(text: str) -> float:
-    """The number of US dollars in a text; infinity for "any", which stands for no limit."""
+    """US dollars in a text such as "2.50"; infinity for "any" (no limit). Else ValueError."""
     return math.inf if text == "any" else float(text)
 
 

@@ -65,7 +65,7 @@ class PriorCalls:
     def fetch(self, photos: Sequence[Path]) -> bool:
         """Request all photos' priors; the journal stores them. False on a dry run, else True.
 
-        An error with one photo is raised later, when `prior` is called for it.
+        Errors are raised later, by `prior` for their photo; here if the only photo cannot be sent.
         """
         batches = self.calls.batches() if self.batching.on else None
         go_on = True
@@ -107,7 +107,7 @@ class PriorCalls:
         raise ProviderError(f"no prior for {path.name} ({why}); see verax journal list")
 
     def photo(self, path: Path) -> "OpenedPicture | None":
-        """The photo as it was decoded for its request; None if it was not kept in memory."""
+        """The photo as decoded for its request; None if it was not kept, or was returned before."""
         return self.photos.pop(path, None)
 
     def _has_room(self, pixels: int) -> bool:
@@ -229,7 +229,7 @@ class BenchPriorCalls:
         return photo_of(work) if shared is None else shared.photo
 
     def prior(self, photo: "Image", work: "Work") -> "Prior":
-        """The prior of a work item with this photo: from memory, the journal, or a paid call."""
+        """The prior of a work item with this photo: from memory (cost 0), journal or paid call."""
         shared = self.shared.get(work.call_key)
         if shared is None:
             return self._ask(self._plan(photo, work))

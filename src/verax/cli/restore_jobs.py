@@ -64,8 +64,8 @@ class Options:
 def run_jobs(jobs: "list[Job]", options: "Options", service: "PriorCalls | None" = None) -> None:
     """Restore one photo and print a sentence on it, or several and print a summary.
 
-    `service` has the priors that were requested, if any. Raises typer.Exit with status 1 after an
-    error, 3 if --strict is set and no prior was used for a photo.
+    `service` has the requested priors, if any. An error with a single photo is raised. Otherwise
+    typer.Exit: status 1 if a photo failed, 3 if --strict is set and one was restored without prior.
     """
     if not jobs:
         return
