@@ -128,7 +128,7 @@ def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
 
 
 def quantity(count: int, noun: str) -> str:
-    """A count with its noun, for a message: "1 photo" or "3 photos"."""
+    """A count with its noun, given in the singular, for a message: "1 photo" or "3 photos"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

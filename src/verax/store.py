@@ -95,7 +95,7 @@ class ReservedSpace:
     fit when it is written.
 
     A file with the ending .room occupies the space, until `fill` makes it the file at `path`, or
-    `drop` removes it.
+    `drop` removes it. Raises OutputError if the disk does not have so much space.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -110,9 +110,9 @@ class ReservedSpace:
                 raise
 
     def fill(self, data: bytes) -> None:
-        """Write `data` as the file and sync it to disk.
+        """Write `data`, which may be shorter or longer than `size`, as the file; sync it to disk.
 
-        Raises OutputError if not all bytes fit; the file then has the first bytes.
+        Raises OutputError if not all bytes fit on the disk; the file then has the first bytes.
         """
         with writing(self.path):
             with self._room.open("r+b", buffering=0) as file:
@@ -125,7 +125,7 @@ class ReservedSpace:
                 raise why
 
     def drop(self) -> None:
-        """Free the reserved space."""
+        """Free the reserved space; does nothing after `fill`."""
         self._room.unlink(missing_ok=True)
 
 

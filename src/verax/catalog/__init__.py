@@ -27,7 +27,8 @@ def _shipped_table(name: str) -> Table:
 
 
 def table(name: str, *, changes: Path | None = None) -> Table:
-    """The contents of the catalog file `name`.toml as a dict.
+    """The contents of the catalog file `name`.toml as a dict; `name` is "models", "gateways",
+    "prompts" or "datasets".
 
     A file of the same name in the user's folder `changes` adds entries or replaces them. Raises
     SettingsError if the user's file is not TOML, UnknownNameError if the catalog has no such file.

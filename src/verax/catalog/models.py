@@ -74,12 +74,12 @@ class Model:
     Attributes:
         family: name of the group of models that share these facts, such as "gpt-image-2".
         sizes: the picture sizes that the model accepts.
-        fields: request field -> the values that the model accepts; () for any value.
+        fields: request field -> the values that the model accepts; any, if () or absent.
         refused: request field -> why this model refuses it.
         open: True for a model that the catalog does not know; no request field is refused.
         snapshots: dated names of the model, oldest first.
         default_quality: the quality that Verax requests by default; "" leaves it to the service.
-        price: None where unknown.
+        price: the prices of its tokens, None if unknown.
         batch_discount: share of the price that the Batch API takes off, 0..1.
         input_image_tokens: upper estimate of input tokens per picture sent.
         output_grid: quality -> number of cells along the long side of a grid that covers a

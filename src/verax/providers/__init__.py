@@ -84,7 +84,8 @@ class GenerateRequest:
         return "generate"
 
     def files(self) -> tuple[tuple[str, ImageFile], ...]:
-        """One pair (field name, file) for every picture that is sent."""
+        """One pair (field name, file) for every picture that is sent. The name is "image", "mask"
+        or "markup"; a request made from text alone gives ()."""
         return ()
 
     def fields(self) -> dict[str, Scalar]:
@@ -110,8 +111,8 @@ class GenerateRequest:
         }
 
     def fingerprint(self) -> str:
-        """The SHA-256, in hexadecimal, of the whole request: service, fields, pictures and
-        `repeat_index`."""
+        """The SHA-256, in hexadecimal, of what `describe` returns: service, fields, pictures and
+        `repeat_index`, but not `optional`."""
         return self._fingerprint
 
     @cached_property

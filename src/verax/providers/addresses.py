@@ -145,7 +145,8 @@ def public_address(host: str) -> str:
 
 
 def is_private(host: str) -> bool:
-    """Whether any IP address of the host is in a private network; False if no address is found."""
+    """Whether the host has an IP address that is not on the internet, such as one of this machine
+    or of a private network; False if no address is found."""
     try:
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     except OSError:

@@ -44,7 +44,7 @@ class AnswerSink:
     """Stores the answer to one call: its body, and the pictures that it links to.
 
     Args:
-        room: disk space that is reserved for the body.
+        room: the disk space reserved for the file that will hold the body.
 
     Attributes:
         short: why only part of the body could be stored; "" if all of it was.
@@ -165,10 +165,10 @@ class AnswerStore:
 
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
         """Parse the stored answer to a call again. Write and return the new state of the call.
-
         `fetch` downloads linked pictures that are not stored yet; with None these count as
-        unreadable. An interrupted answer gives its complete pictures only.
-        """
+        unreadable. Of an interrupted answer only the complete pictures are used; if it has none,
+        the call stays "uncertain". Raises InputError if the file of a complete answer cannot be
+        read."""
         if call.state == "uncertain":
             return self._from_part(call, fetch)
         self.body(call)
@@ -205,7 +205,7 @@ class AnswerStore:
         return lost
 
     def close_failed(self, call: Call, exc: BaseException) -> None:
-        """Write the final state of a call that ended with the exception `exc`."""
+        """Write the final state that follows from `exc`, the exception that ended the call."""
         message = str(exc) or type(exc).__name__
         if isinstance(exc, ProviderRefused):
             self._close_refused(call, exc)

@@ -52,7 +52,8 @@ def read_answer(
     Args:
         request: the answer gets a notice about each difference from it; None for no comparison.
         fetch: downloads a linked picture; None if linked pictures cannot be downloaded.
-        headers: HTTP headers of the answer, with names in lower case; None if unknown.
+        headers: HTTP headers of the answer, names in lower case, for the request id; None if
+            unknown.
         retries: how many attempts to send the request failed before this answer came.
     """
     data = table_of(body)
@@ -76,7 +77,8 @@ def read_answer(
 
 def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
     """Sentences for the user, one for each difference between the answer and the request: in the
-    pictures' size and format, their number, and the model."""
+    pictures' size and format, their number, and the model. A size that the request leaves to the
+    service is not compared; a request without an output format expects PNG."""
     count = 0
     for count, image in enumerate(answer.images, 1):
         size = f"{image.width}x{image.height}"
@@ -161,9 +163,9 @@ def real_picture(data: bytes) -> GeneratedImage:
     """The picture in `data`, the bytes of a PNG, JPEG or WebP file. Its width and height are those
     after EXIF rotation.
 
-    The whole file is decoded; if that fails, for example because the file is truncated, raises
-    ProviderError. A picture that Verax can save but not restore, such as an animation, is returned
-    without decoded pixels.
+    The whole file is decoded; if that fails, for example because the file is truncated or has more
+    than 64 million pixels, raises ProviderError. A picture that Verax can save but not restore,
+    such as an animation, is returned without decoded pixels.
     """
     from verax import image as images
     from verax.image.header import format_of_bytes
@@ -254,7 +256,7 @@ def _raise_stated_error(data: Mapping[str, Any], body: bytes) -> None:
 def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
     """The picture of one entry in an answer's list of pictures. An entry may hold the picture
     several times, as base64 and as links; the first one that can be read is used. `fetch` downloads
-    a link; with None only base64 is read."""
+    a link; with None only base64 is read. Raises the first error if none of them can be read."""
     first: VeraxError | None = None
     for one in sources(entry):
         try:

@@ -84,7 +84,7 @@ class Batches:
         """Send the requests that have no stored answer, and wait until every batch has ended.
 
         `report` is called with each open batch every `poll_s` seconds. If `run` is interrupted,
-        call it again. Each answer is stored under its request without streaming and previews.
+        call it again. The answer to a request is found in the journal under `plain(request)`.
         """
         self.submit(requests)
         while open_batches := self.collect():
@@ -93,7 +93,7 @@ class Batches:
             self.sleep(poll_s)
 
     def submit(self, requests: Sequence[Request]) -> list[Batch]:
-        """Send the requests that have no stored answer. Returns the new batches.
+        """Send the requests that may be sent (see `Claims.queue`). Returns the new batches.
 
         Raises BudgetExceeded, before any upload, if all together may exceed the cost limit.
         """
@@ -213,7 +213,7 @@ class Batches:
         return not answers.lives(batch.owner) and self.table.adopt(batch, answers.owner)
 
     def _find(self, batch: Batch) -> Mapping[str, Any] | None:
-        """The entry of the batch in the service's list of batches; None if it is not listed."""
+        """The service's list entry with the batch's input file; None if no entry has this file."""
         after = ""
         for _ in range(MOST_PAGES):
             page = json_object(self.client.transport.get(f"/batches?limit={LISTED}{after}").body)
@@ -234,7 +234,7 @@ class Batches:
         self.table.change(batch, status="abandoned", ended=self.journal.answers.now())
 
     def _look(self, batch: Batch) -> bool:
-        """Whether the batch has ended; if so, its answers are downloaded and stored."""
+        """Ask the service whether the batch has ended; if so, download and store its answers."""
         record = json_object(self.client.transport.get(f"/batches/{batch.service_id}").body)
         status = str(record.get("status") or "")
         if status not in ENDED:
@@ -296,5 +296,5 @@ class Batches:
 
 
 def batches_of(desk: Desk) -> Batches:
-    """A sender of batches with the service, journal, budget and retry setting of `desk`."""
+    """A sender of batches with all parts of `desk`, a desk returned by `with_batch_prices`."""
     return Batches(desk.client, desk.journal, desk.budget, desk.retry_uncertain)

@@ -69,18 +69,19 @@ class BatchTable:
             return self.open()[-1]
 
     def open(self) -> list[Batch]:
-        """The batches that have not ended, oldest first."""
+        """The batches at this service address that have not ended, oldest first."""
         rows = self._rows("SELECT * FROM batches WHERE address = ? AND ended IS NULL ORDER BY id")
         return [Batch(**row) for row in rows]
 
     def change(self, batch: Batch, **values: Any) -> Batch:  # noqa: ANN401  # columns
-        """Change columns (name=value) of a batch in the journal, and return the changed batch."""
+        """Change fields of a batch, given as name=value, in the journal. Returns the new batch."""
         changes = ", ".join(f"{name} = :{name}" for name in values)
         self._write(f"UPDATE batches SET {changes} WHERE id = :id", values | {"id": batch.id})
         return replace(batch, **values)
 
     def adopt(self, batch: Batch, owner: str) -> bool:
-        """Make the process `owner` the owner of the batch. False if another process already did."""
+        """Make the process `owner` the owner of the batch. Returns True, or False if the batch got
+        another owner after `batch` was read."""
         with self.records.change():
             done = self.records.database.execute(
                 "UPDATE batches SET owner = ? WHERE id = ? AND owner = ?",
@@ -151,7 +152,8 @@ class Uploads:
             ) from exc
 
     def clear(self) -> None:
-        """Delete all uploaded pictures at the service, unless they are already deleted."""
+        """Delete all uploaded pictures at the service. Call this only while no batch is open, since
+        an open batch still needs its pictures."""
         for sha256, file_id in self.table.uploaded_files().items():
             with suppress(ProviderRejected):
                 self.transport.delete(f"/files/{file_id}")
@@ -159,7 +161,8 @@ class Uploads:
 
 
 def plain(request: R) -> R:
-    """The request without streaming and previews, which batches do not have."""
+    """The request without streaming and previews, which batches do not have. The answer from a
+    batch is stored under the fingerprint of this request."""
     return replace(request, stream=False, partial_images=None)
 
 

@@ -221,7 +221,7 @@ def input_image_tokens(width: int, height: int) -> int:
 
 
 def text_tokens(text: str) -> int:
-    """The approximate number of tokens of a text."""
+    """The approximate number of tokens of a text; the exact number can be smaller or larger."""
     pieces = re.findall(r"[A-Za-z]+|\d{1,3}|[^\sA-Za-z\d]", text)
     return sum(-(-len(piece.encode()) // 10) for piece in pieces)
 
@@ -262,7 +262,8 @@ class Pace:
     @contextmanager
     def slot(self, pictures: int = 1) -> Iterator[None]:
         """Wait until a call that requests `pictures` pictures keeps both limits. The `with` block
-        makes the call, which counts as in progress until the block ends."""
+        makes the call, which counts as in progress until the block ends. A call that requests more
+        than `images_per_minute` waits until no other picture was requested for a minute."""
         with self._places:
             while (wait := self._take(pictures)) > 0:
                 self.sleep(wait)

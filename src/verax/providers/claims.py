@@ -57,8 +57,9 @@ class Claims:
         cost of the request.
 
         Raises BudgetExceeded if the call may exceed the limit in `budget`, ProviderRefused if
-        moderation refused it before, ProviderUncertain if an earlier try may have been billed and
-        `retry_uncertain` is False, and ProviderBusy if it is part of a batch.
+        moderation refused it before and `raise_refused` does not allow to repeat it,
+        ProviderUncertain if an earlier try may have been billed and `retry_uncertain` is False,
+        and ProviderBusy if it is part of a batch.
         """
         while True:
             with self._transaction():
@@ -84,8 +85,9 @@ class Claims:
     ) -> list[Request]:
         """Record and return those of the requests that may be sent in the batch named `owner`.
 
-        Left out are requests that are answered or in progress, that moderation refused, or that may
-        have been billed without an answer (unless `retry_uncertain` is True). Raises
+        Left out are requests that are answered or in progress, that moderation refused (unless
+        `raise_refused` allows to repeat them), or that may have been billed without an answer
+        (unless `retry_uncertain` is True). Equal requests are recorded once. Raises
         BudgetExceeded, and records none, if together they may exceed the limit in `budget`;
         ProviderBusy if they may exceed it until other calls of the run have ended.
         """

@@ -44,7 +44,8 @@ def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> ht
 
 def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.Client:
     """An HTTP client for `url`, a link in an answer. `private` allows addresses in private networks
-    too; `local_only` allows this machine only."""
+    too; they are also allowed if a proxy is used, since the proxy then looks up the address.
+    `local_only` allows this machine only, and uses no proxy."""
     timeout = httpx2.Timeout(LINK_SILENCE_S, connect=CONNECT_TIMEOUT_S)
     if local_only:
         return service_client(url, timeout_s=LINK_SILENCE_S, local_only=True)
@@ -187,7 +188,8 @@ def _join(link: str, service: httpx2.URL) -> httpx2.URL:
 
 def _once(client: httpx2.Client, url: httpx2.URL, origin: LinkOrigin) -> tuple[int, bytes]:
     """The HTTP status and the body of one attempt to download `url`; the body is b"" unless the
-    status is 200. Redirects are followed; after more than 5 of them the result is (310, b"").
+    status is 200. Redirects are followed; after more than 5 of them the result is
+    (310, b""), with a status that HTTP does not use.
 
     The key is sent only after the service answered 401 or 403 without it.
     """

@@ -83,7 +83,8 @@ def batch_line(
     """One line of a batch's input file: the request as JSON, with the file ids of its pictures.
 
     `endpoint` is the path of the API, such as "/v1/images/edits". `upload` uploads a picture, if
-    the service does not have it yet, and returns the service's id of the file.
+    the service does not have it yet, and returns the service's id of the file. The fingerprint of
+    the request is the line's `custom_id`, by which the answer is found.
     """
     gateway = replace(gateway, body="json")
     if isinstance(request, EditRequest):
@@ -177,7 +178,9 @@ def probe(
 ) -> Findings:
     """Send the requests from `probe_requests` with `call`, which may cost money. Returns what was
     found: for each of "size", "format" and "mask" a text that begins with "honoured", "ignored",
-    "refused" or "not sent"; and for "asked" the date `today` in ISO format."""
+    "refused" or "not sent"; and for "asked" the date `today` in ISO format. Raises
+    ProviderUncertain if a call got no answer and may have been billed; other errors of the service
+    are found as "refused"."""
     findings = {"asked": today.isoformat(), "size": "not sent", "format": "not sent"}
     request = requests["size"]
     if request is not None:

@@ -143,7 +143,7 @@ class Client:
             ) from exc
 
     def announcement(self, *requests: Request) -> str:
-        """One line for the user that says what will be sent, and to which service."""
+        """One line for the user: the service, the models, and how much data will be sent."""
         files = {f.sha256: f for request in requests for _, f in request.files()}.values()
         words = sum(len(request.prompt) for request in requests)
         pictures = f"{len(files)} picture{'s' * (len(files) != 1)}, "
@@ -174,7 +174,7 @@ class Client:
             return True
 
     def _warnings(self, request: GenerateRequest) -> Iterator[str]:
-        """Warnings about fields of the request that the service ignored or refused in a test."""
+        """Warnings about a size or mask that the service ignored or refused in `verax probe`."""
         probed = self.probes.get(request.model, {})
         for what in ("size", "mask"):
             verdict = probed.get(what, "")
@@ -278,15 +278,15 @@ PROBES = "probes.json"  # service -> model -> feature -> finding
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
-    """The entry of the service named `service` in the JSON file `home`/`name`: model -> shutdown
-    date, or model -> results of `verax probe`. {} if there is none."""
+    """The entry of `service` in the JSON file `name` in the folder `home`; {} without an entry. If
+    `name` is DATES: model -> shutdown date; if it is PROBES: model -> results of `verax probe`."""
     facts = _all_facts(home / name).get(service, {})
     return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
-    """Store `value`, shutdown dates or results of `verax probe`, as the entry of the service named
-    `service` in the JSON file `home`/`name`."""
+    """Store `value` as the entry of `service` in the JSON file `name` in the folder `home`, so that
+    `load_facts` returns it. `name` is DATES or PROBES."""
     facts = _all_facts(home / name) | {service: value}
     with writing(home):
         write_whole(home / name, json.dumps(facts, indent=2).encode())

@@ -102,7 +102,8 @@ class Journal:
 
         Raises BudgetExceeded, before anything is sent, if the call could exceed the run's limit;
         ProviderUncertain if an earlier call of the request may have been billed and
-        `retry_uncertain` is False; ProviderRefused if moderation refused the request before;
+        `retry_uncertain` is False; ProviderRefused if moderation refused the request before in
+        this run, or in another one at a possible cost and `retry_uncertain` is False;
         OutputError if there is no space for the answer; and the errors of `send`.
         """
         stored = self.stored_answer(request, fetch)
@@ -226,10 +227,9 @@ class Desk:
         )
 
     def call_all(self, requests: Sequence[Request]) -> list[ImagesAnswer | VeraxError]:
-        """Make several calls in parallel. Returns for each request, in order, the answer or error.
-
-        At most 32 million pixels stay decoded in memory; the other pictures are kept as files.
-        """
+        """Make several calls in parallel; `client.prepare` must have returned the requests. Returns
+        for each, in order, the answer or the error. At most 32 million pixels stay decoded in
+        memory; of the other pictures, only the bytes of the files (`data`) are kept."""
         count, lock = [0], threading.Lock()
 
         def one(request: Request) -> ImagesAnswer | VeraxError:
@@ -245,7 +245,7 @@ class Desk:
             return list(threads.map(one, requests))
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """The requests that have no stored answer, in the same order."""
+        """Those of the requests (returned by `client.prepare`) that have no stored answer."""
         return [request for request in requests if not self.journal.has(request)]
 
     def estimate(self, requests: Sequence[Request]) -> Estimate:

@@ -144,8 +144,8 @@ class RunCost:
 
 
 class Records:
-    """The journal's records of calls in one database file, which many threads and processes may
-    use."""
+    """The journal's records of calls in the database file `path`, which is created if missing, and
+    which many threads and processes may use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -162,8 +162,8 @@ class Records:
             yield
 
     def begin(self, state: CallState, **values: Any) -> Call:  # noqa: ANN401  # columns of the table
-        """Insert a record with the columns in `values`, and return it. To be called within
-        `change`."""
+        """Insert a record, and return it. `values` are fields of `Call`, given as name=value. To be
+        called within `change`."""
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
         sql = f"INSERT INTO calls (state, {names}) VALUES (:state, {marks})"
@@ -171,7 +171,7 @@ class Records:
         return self._select("WHERE id = ?", (new,))[0]
 
     def finish(self, call_id: int, state: CallState, **values: Any) -> None:  # noqa: ANN401
-        """Set the final state of a call, and further columns of its record (`values`)."""
+        """Set the final state of a call, and other fields of its `Call`, given as name=value."""
         changes = "".join(f", {name} = :{name}" for name in values)
         sql = f"UPDATE calls SET state = :state{changes} WHERE id = :id"
         with self.lock, writing(self.path):
@@ -226,7 +226,7 @@ class Records:
 
     def delete(self, call: Call) -> bool:
         """Delete a call's record, unless its state has changed since `call` was read. Returns
-        whether it was deleted."""
+        whether it was deleted. To be called within `change`."""
         done = self.database.execute(
             "DELETE FROM calls WHERE id = ? AND state = ?", (call.id, call.state)
         )
