@@ -49,7 +49,8 @@ def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_gif(data: bytes, *, max_pixels: int) -> Raw:
-    """Decode the first frame of a GIF to 8-bit samples; `lost` in the result counts the others."""
+    """Decode the first frame of a GIF to 8-bit samples; `lost` in the result names the others,
+    such as "3 further frames"."""
     with quiet():
         picture = GifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
@@ -288,7 +289,7 @@ def read_raw(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _description(data: bytes) -> bytes | None:
-    """The EXIF block of the camera raw file `data`; None if the file is not built like a TIFF."""
+    """A new EXIF block of a camera raw file's tags; None if the file is not built like a TIFF."""
     from verax.image.tiff import DESCRIPTION
 
     try:

@@ -60,7 +60,8 @@ def _srgb() -> bytes:
 
 
 def usable(icc: bytes | None, model: Model) -> bool:
-    """Whether `icc` is a profile of this colour model that LittleCMS can use; False for None."""
+    """Whether LittleCMS can convert from the profile `icc`, of colour model `model`, to sRGB. False
+    for None, and for a profile of another colour model."""
     if icc is None or len(icc) < 132 or icc[16:20] != SIGNATURE[model]:
         return False
     probe = np.zeros((1, 1, CHANNELS[model]), np.float32)

@@ -189,7 +189,9 @@ def _metadata_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Meta
 
 
 def resized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
-    """The EXIF block with its width and height tags, if any, set to `size` (width, height)."""
+    """The EXIF block with its width and height tags, if any, set to `size` (width, height).
+
+    A block that cannot be parsed is returned unchanged."""
     block = bytearray(exif)
     try:
         layout = tags.layout_of(exif)

@@ -93,18 +93,20 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
 
 
 def _is_complete(layout: Segments) -> bool:
-    """Whether a JPEG file with these segments has all its scans.
+    """Whether a JPEG file with these segments has scans for all its coefficients.
 
-    True without any check if the file is not Huffman-coded.
+    The last scan's data may still be cut short. True without any check if the file is not
+    Huffman-coded.
     """
     kind, complete = _coverage(layout)
     return complete or kind not in HUFFMAN
 
 
 def _may_end_early(layout: Segments) -> bool:
-    """Whether all scans of a JPEG file have begun, so that only the data of the last can be cut.
+    """Whether a JPEG file has the beginning of every scan that it needs.
 
-    False if the file is not Huffman-coded.
+    If the file was truncated nevertheless, only the data of its last scan are incomplete. False
+    if the file is not Huffman-coded.
     """
     kind, complete = _coverage(layout)
     return complete and kind in HUFFMAN

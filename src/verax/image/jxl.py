@@ -257,7 +257,7 @@ def read_jxl(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def size_of(head: bytes) -> tuple[int, int]:
-    """(width, height) of the upright picture, from the first bytes of a JPEG XL file."""
+    """(width, height), upright, from the first bytes of a JPEG XL file; ValueError if too few."""
     if not head.startswith(SIGNATURE):
         header = header_of(head)
     else:

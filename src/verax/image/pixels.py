@@ -89,7 +89,9 @@ def resize_picture(picture: Array, size: tuple[int, int]) -> Array:
 
 
 def reduce_to(array: Array, side: int) -> Array:
-    """Reduce a picture or plane to a long side of at most `side` px by area averaging."""
+    """Reduce a picture or plane to a long side of at most `side` px by area averaging.
+
+    A smaller one keeps its size."""
     scale = min(1.0, side / max(array.shape[:2]))
     size = (max(3, round(array.shape[1] * scale)), max(3, round(array.shape[0] * scale)))
     return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA), np.float32)
@@ -185,7 +187,7 @@ class Repeats:
     Attributes:
         period: width and height of an original pixel, in px of the enlarged picture.
         borders: x of the first vertical border between original pixels, and y of the first
-            horizontal one, in px of the enlarged picture.
+            horizontal one, in px from the left and upper edge of the enlarged picture.
     """
 
     period: float
@@ -259,7 +261,7 @@ def _former(
     """The small picture before its pixels were repeated, with a margin of one pixel on each side.
 
     Also returns the x (W,) of each column and the y (H,) of each row of `picture` (H, W, 3) or
-    (H, W), in px of the small picture.
+    (H, W), in px of the small picture with its margin: 0 is the centre of the margin's pixels.
     """
     period, inner = repeats.period, max(1, int(0.6 * repeats.period))
     sides = picture.shape[1::-1]

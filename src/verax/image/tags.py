@@ -48,7 +48,7 @@ class TagLayout:
 
 @dataclass(frozen=True, slots=True)
 class TagEntry:
-    """A directory entry: field type, number of values, own offset, the values' offset and bytes."""
+    """An entry: field type, number of values, own offset, and the values' offset and length."""
 
     kind: int
     count: int

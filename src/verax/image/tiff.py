@@ -153,7 +153,9 @@ def _check_space(page: Page, bits: int) -> None:
 
 
 def _outside_below(page: Page) -> list[int]:
-    """Tags of the EXIF and GPS directories whose values lie behind the end of the file."""
+    """Tags of the EXIF and GPS directories whose values lie behind the end of the file.
+
+    If such a directory cannot be read, the tag that points at it is in the result, too."""
     outside: list[int] = []
     for pointer in (tags.EXIF_IFD, tags.GPS_IFD):
         for start in page.numbers(pointer)[:1]:

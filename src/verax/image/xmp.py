@@ -117,7 +117,7 @@ def attribute_values(element: Element) -> list[str]:
 
 
 def announces(space: str, name: str, _: str) -> bool:
-    """Whether a property is about a gain map, depth map, video or sound.
+    """Whether a property is about a gain map, depth map, video or sound; a selector for `remove`.
 
     `space` is the property's namespace, `name` its local name; its text does not matter.
     """
@@ -125,7 +125,9 @@ def announces(space: str, name: str, _: str) -> bool:
 
 
 def shows_the_old_picture(_: str, name: str, __: str) -> bool:
-    """Whether a property with the local name `name` holds a thumbnail; only the name matters."""
+    """Whether a property with the local name `name` holds a thumbnail; a selector for `remove`.
+
+    The property's namespace and text do not matter."""
     return bool(THUMBNAILS.match(name))
 
 

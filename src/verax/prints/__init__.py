@@ -128,6 +128,8 @@ def border_depth(flat: Image) -> int:
 def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = False) -> Photo:
     """Straighten a photograph (shot) of a print; returns the print alone, without perspective.
 
+    The result has the shot's metadata, but no alpha.
+
     Args:
         corners: (4, 2) x, y of the print's corners in px of the shot, in any order; None: detect
             them.

@@ -169,8 +169,9 @@ def spread(
 
     `chroma` (H, W, 3) is already multiplied by `weight` (H, W), 0 to 1; `own` (H, W, 3) is the
     photo's own chroma. It is used where little chroma arrives, which may have leaked across an
-    outline. Returns the chroma (H, W, 3), and the share (H, W), 0 to 1, of it that is not the
-    photo's own. Source: Levin, Lischinski and Weiss, "Colorization using optimization", 2004."""
+    outline. Returns the chroma (H, W, 3) for pixels of low weight, and the share (H, W), 0 to 1, of
+    it that is not the photo's own.
+    Source: Levin, Lischinski and Weiss, "Colorization using optimization", 2004."""
     scale = min(1.0, SPREAD / max(y.shape))
     size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))
     grey, belief, known, plain = (
@@ -237,7 +238,7 @@ def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
 def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Plane, Plane]:
     """How well the lumas `y` and `p` (H, W) correlate in windows of 2 * `radius` + 1 px: (H, W), 0
     below a correlation of 0.25, 1 above 0.6, linear in between. `plain`: the correlation that
-    windows flat in both lumas count as having. Also returns the variance (H, W) of `y` there."""
+    windows flat in both lumas count as having. Also returns the variance of `y` in each window."""
     side = (2 * radius + 1, 2 * radius + 1)
     my, mp = cv2.blur(y, side), cv2.blur(p, side)
     vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))
@@ -263,8 +264,9 @@ def carry(
 ) -> tuple[NDArray[np.float32], Plane]:
     """Fit local linear maps from the prior's luma `p` to its `chroma`, and apply them to luma `y`.
 
-    Returns the chroma (H, W, 3), and the certainty (H, W) of the maps in [0, 1]. `weight` (H, W) in
-    [0, 1] says how much each pixel counts in the fit. Windows are 2 * `radius` + 1 px wide."""
+    `weight` (H, W) in [0, 1] says how much each pixel counts in the fit, in windows of 2 * `radius`
+    + 1 px. Returns the chroma (H, W, 3), and the maps' certainty (H, W): the mean weight in the
+    window, divided by 0.25, at most 1."""
     side = (2 * radius + 1, 2 * radius + 1)
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -173,7 +173,8 @@ def crossing(first: Line, second: Line) -> Point | None:
 
 def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
     """Score of an outline in a shot of `shape` (height, width): high if it is large and its `sides`
-    lie on sharp edges; 0 if edges go on past its corners. `ring`: (4, 2) corners, clockwise."""
+    lie on sharp edges; 0 if edges go on past more than one corner, or past one of an outline
+    that lies only partly on edges. `ring`: (4, 2) corners, clockwise."""
     mean = float(np.mean([side.share for side in sides]))
     through = sum(
         side.before or last.after for side, last in zip(sides, sides[-1:] + sides[:-1], strict=True)

@@ -66,7 +66,7 @@ SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How clearly each of two pictures has structure that the other lacks; above 1 it is certain.
+    """How clearly each of two pictures has structure that the other lacks: from about 1, it counts.
     `photo` (H, W) is for structure only in the photo, `prior` (H, W) for that only in the prior."""
 
     photo: Plane
@@ -165,8 +165,8 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
 
 
 def numbers(answers: Answers) -> tuple[int, int]:
-    """How many places have clear structure (a response above 8) only in the photo, and how many
-    only in the prior."""
+    """How many places have very clear structure (a response above 8) only in the photo, and how
+    many only in the prior."""
     return number_of(answers.photo, SIGHT), number_of(answers.prior, SIGHT)
 
 

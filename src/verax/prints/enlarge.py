@@ -62,7 +62,7 @@ def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
     """(width, height) of a photo after enlarging it by a scale of "2", "3", "4" or "prior".
 
     `photo`: (width, height) before. "prior" enlarges by `finer`, the px of the prior per px of the
-    photo, but by at most 4. Raises InputError for any other scale, and above 64 megapixels."""
+    photo, limited to 1..4. Raises InputError for any other scale, and above 64 megapixels."""
     if scale not in FACTORS:
         raise InputError(f"scale: expected one of {', '.join(FACTORS)}, got {scale!r}")
     factor = min(max(finer, 1.0), MOST) if scale == "prior" else float(scale)
@@ -87,6 +87,7 @@ def larger(
     strict: bool = False,
 ) -> Larger:
     """Enlarge the photo (h, w, 3) by `scale` ("2", "3", "4" or "prior"), with detail of the prior.
+    Without a usable prior it is only resampled, and `notes` in the result says why.
 
     Args:
         prior: (H, W, 3) as generated, before it is warped onto the photo; None: there is none.
@@ -139,7 +140,8 @@ def enlarge(
 
 def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
     """Detail (H, W, 3) of the registered prior (H, W, 3) that is finer than the pixels of the photo
-    (h, w, 3); it is weakened where the two do not agree, and multiplied by `valid` (H, W)."""
+    (h, w, 3); it is weakened where the two do not agree, and multiplied by `valid`, which is
+    (H, W) or one number."""
     size = (prior.shape[1], prior.shape[0])
     small = reduce(prior, (photo.shape[1], photo.shape[0]))
     share, gain = agreement(photo, small)

@@ -158,8 +158,8 @@ class Light:
     smooth: Image
 
     def on(self, prior: Image, *boxes: Box) -> Iterator[Image]:
-        """Yield the part of the prior (H, W, 3) in each box (rows, columns), in the photo's
-        light."""
+        """Yield the part of the prior (H, W, 3) in each box, two slices (rows, columns), in the
+        photo's light."""
         wide = cv2.resize(self.smooth, prior.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         for box in boxes:
             yield np.asarray(recolour(prior[box], self.colours) + wide[box], np.float32)

@@ -56,7 +56,8 @@ def find_pieces(
         valid: (H, W) share of each pixel that the prior covers, 0 to 1.
         light: correction from the prior's light to the photo's.
         known: the photo is known to be a damaged print, so a single piece is reported; otherwise
-            pieces are reported only if (patches + lines) / 3 + specks / 30 is at least 1.
+            pieces are reported only if (patches + lines) / 3 + specks / 30 is at least 1, else
+            the result is without damage.
         colour: the photo is in colour. Unless `known`, pieces are then reported only if they
             include a line, and also a patch or at least ten specks, since captions look like lines
             and reflections like patches.
@@ -82,8 +83,8 @@ def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
 
     Args:
         photo: (H, W, 3).
-        prior: (H, W, 3) registered.
-        light: correction from the prior's light to the photo's.
+        prior: (H, W, 3) registered, in its own light.
+        light: correction from the prior's light to the photo's, which is applied here.
         alone: (h, w) response to structure that only the photo has, in a small copy of the photo.
     """
     boxes = long_places(alone, photo.shape)
@@ -204,7 +205,8 @@ def with_lines(
 ) -> Mask:
     """Add faint creases and scratches, lines that only the photo has, to the mask (H, W) of wear.
 
-    Gaps in the mask are closed, and it is dilated to cover the shading beside creases.
+    Returns a new mask (H, W). Gaps in it are closed, and it is dilated to cover the shading beside
+    creases.
 
     Args:
         photo: (H, W, 3).
