@@ -87,7 +87,7 @@ def json_response(
 
 
 def from_error(exc: VeraxError) -> Problem:
-    """The error answer for an exception of Verax. The exception's class decides its status."""
+    """The error answer for an exception of Verax, with the status that belongs to its class."""
     text = str(exc)
     if isinstance(exc, ProviderRefused):
         details = {"moderation_stage": exc.stage, "categories": list(exc.categories)}
@@ -179,7 +179,7 @@ def _members(value: dict[str, Any]) -> bytes:
 
 
 class Partials:
-    """The previews of one call, which are sent in its event stream before the finished pictures."""
+    """The previews of one call, sent before the finished pictures. `show` adds a picture file."""
 
     def __init__(self, kind: str) -> None:
         self.kind, self.count = kind, 0
@@ -191,7 +191,7 @@ class Partials:
         self.arrival.set()
 
     def events(self) -> Iterator[bytes]:
-        """The server-sent events for the previews that were added since this was last called."""
+        """The server-sent events for the previews that `show` added since the last call of this."""
         self.arrival.clear()
         while self.waiting:
             picture = self.waiting.pop(0)

@@ -142,8 +142,8 @@ class AccessControl:
         return receive_bounded
 
     async def one_at_a_time(self) -> None:
-        """Wait for a turn: all uploads together take one chunk per cycle of the event loop, so that
-        other requests go on."""
+        """Wait until the next chunk of this upload may be read: all uploads together read one chunk
+        per cycle of the event loop, so that other requests go on."""
         await self.turn.acquire()
         asyncio.get_running_loop().call_soon(self.turn.release)
 
@@ -193,7 +193,7 @@ PREFLIGHT = {
 
 
 class OtherSites:
-    """ASGI middleware for CORS: pages of the sites in `origins` may send requests; "*": any."""
+    """ASGI middleware for CORS: lets pages of the sites in `origins` ("*": all) send requests."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self.app, self.origins = app, frozenset(one.rstrip("/").lower() for one in origins)

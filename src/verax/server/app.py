@@ -119,7 +119,7 @@ class Metrics:
         return observe
 
     def look(self, service: ImagesService) -> None:
-        """Update the metrics about queues, workers and memory."""
+        """Set the metrics about queues, workers and memory to their present values in `service`."""
         for line, jobs in (("local", service.local), ("upstream", service.remote)):
             self.waiting.labels(line).set(jobs.waiting)
             self.running.labels(line).set(jobs.running)
@@ -147,8 +147,8 @@ class Metrics:
 
 
 def outcome(exc: BaseException | None) -> str:
-    """How a job ended: "done"; for an error "refused", "uncertain", "busy", "budget", "rejected",
-    "failed" (any other error of Verax) or "broken" (any other exception)."""
+    """How a job ended: "done" without error, a word of OUTCOMES for the errors listed there (such
+    as "refused" by moderation), "failed" for other errors of Verax, "broken" for the rest."""
     if exc is None:
         return "done"
     known = (word for kind, word in OUTCOMES if isinstance(exc, kind))
@@ -263,7 +263,7 @@ class UnderPath:
 
 
 async def health(request: Request) -> Response:
-    """GET /healthz: status "ok", and how many jobs run and wait."""
+    """GET /healthz: "status", always "ok", and how many jobs run and wait in each queue."""
     service = context_of(request).service
     lines = {"local": service.local, "upstream": service.remote}
     counts = {n: {"running": j.running, "waiting": j.waiting} for n, j in lines.items()}

@@ -151,8 +151,8 @@ PATIENCE_S = 2.0  # most seconds for writing the last lines when the server ends
 
 
 class LogLines:
-    """Writes log lines as JSON to a stream, in a thread. While `most_waiting` lines wait, further
-    lines are dropped and only counted."""
+    """Writes log lines as JSON to a stream, in a thread; a line is given by a call with its values
+    as keyword arguments. While `most_waiting` lines wait, further lines are dropped and counted."""
 
     def __init__(self, stream: TextIO, *, most_waiting: int = MOST_WAITING) -> None:
         self.stream = stream
@@ -233,5 +233,5 @@ class RequestLog:
 
 
 def request_id(name: str) -> str:
-    """The request id `name` that the client sent, if it is valid; otherwise a new one."""
+    """The request id `name` that a client sent, or a new one if it is "" or otherwise not valid."""
     return name if re.fullmatch(r"[\w.:-]{1,128}", name) else f"req_{secrets.token_hex(12)}"

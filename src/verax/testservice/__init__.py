@@ -132,9 +132,9 @@ def have_schema() -> bool:
 
 @functools.cache
 def validator(name: str) -> Check | None:
-    """A function that yields the violations of the schema in a request or answer of kind `name`,
-    such as "edit-form" or "models". Returns None for an answer if VERAX_OPENAPI names no schema
-    file, since answers are then not checked."""
+    """A function that yields the violations of the schema in a request or answer of kind `name`, a
+    key of OFFICIAL such as "edit-form" or "models". Returns None for an answer if VERAX_OPENAPI
+    names no schema file, since answers are then not checked."""
     if name in OWN and not have_schema():
         extra, required = OWN[name]
         newer = {field: schema for field, (schema, _) in NEWER.items()}
@@ -145,7 +145,7 @@ def validator(name: str) -> Check | None:
 
 def official(name: str) -> Check:
     """A function that yields the violations of OpenAI's schema in a request or answer of the kind
-    `name`. The schema is read from the file that VERAX_OPENAPI names."""
+    `name`, a key of OFFICIAL. The schema is read from the file that VERAX_OPENAPI names."""
     from jsonschema import Draft202012Validator
 
     document = json.loads(SCHEMA.read_text(encoding="utf-8"))

@@ -26,7 +26,8 @@ MOVES = {"validating": "in_progress", "in_progress": "finalizing", "finalizing":
 
 def files(service: ServiceState, verb: str, tail: str, form: Form | None) -> JsonObject | bytes:
     """Answer a request below /files: JSON, or the content of a file. `verb` is the HTTP method,
-    `tail` the path from "files" on, `form` the form of an upload, None for other requests."""
+    `tail` the path from "files" on, such as "files/ID/content"; `form` is the form of an upload,
+    None for other requests. Raises Refusal 404 for an unknown id."""
     parts = tail.split("/")
     if form is not None:
         fields = {name: data for name, file, data in form if not file}
@@ -66,7 +67,8 @@ def file_record(service: ServiceState, key: str) -> JsonObject:
 
 def batches(service: ServiceState, verb: str, tail: str, body: bytes) -> JsonObject:
     """Answer a request below /batches. `verb` is the HTTP method, `tail` the path from "batches"
-    on, `body` the body of the request."""
+    on, such as "batches/ID/cancel"; `body` is the body of the request, JSON if it creates a batch.
+    Raises Refusal 404 for an unknown id."""
     parts = tail.split("/")
     if verb == "POST" and len(parts) == 1:
         return create(service, json.loads(body))
@@ -84,7 +86,7 @@ def batches(service: ServiceState, verb: str, tail: str, body: bytes) -> JsonObj
 
 def create(service: ServiceState, order: JsonObject) -> JsonObject:
     """Create a batch as `order`, the body of the request, says. Returns OpenAI's description of the
-    batch."""
+    batch, or the faulty answer of the batch plan. Raises Refusal if the order is not valid."""
     file = service.files.get(order["input_file_id"])
     if file is None or file["purpose"] != "batch":
         text = (
@@ -139,8 +141,8 @@ def failing_answer(status: int) -> JsonObject:
 
 
 def advance(service: ServiceState, batch: JsonObject) -> None:
-    """Move a batch to its next status; if that is "completed", answer its lines. If the test lets
-    the batch expire, only the first lines are answered, and the status becomes "expired"."""
+    """Move the description `batch` to its next status; if that is "completed", answer its lines. If
+    the batch plan has "expire_after", only that many lines are answered; it becomes "expired"."""
     batch["status"] = MOVES[batch["status"]]
     if batch["status"] != "completed":
         return
@@ -175,7 +177,8 @@ def expired_result(line: JsonObject) -> JsonObject:
 
 
 def answer_line(service: ServiceState, line: JsonObject, index: int) -> JsonObject:
-    """The line of the result file for request number `index` of a batch: an answer or an error."""
+    """The line of the result file for request number `index` (from 0) of a batch: its answer, or
+    the error if it was refused."""
     try:
         if service.batch_plan.get("fail_lines", {}).get(index) == "refuse":
             raise calls.moderation("input")

@@ -139,7 +139,7 @@ def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
 
 
 def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
-    """The (width, height) of pictures to return; for size "auto", by the first picture's shape."""
+    """The (width, height) to return; "auto": by the first picture's shape, 1024x1024 if none."""
     size = fields.get("size") or "auto"
     if size != "auto":
         width, height = size.split("x")
@@ -161,7 +161,8 @@ class Painting:
 def paint(
     kind: str, fields: JsonObject, files: NamedFiles, *, size: str = "", form: str = ""
 ) -> list[Painting]:
-    """Makes the pictures of an answer; `size` ("WxH") and `form` ("jpeg") override the request."""
+    """Makes the pictures of an answer. `size` ("WxH") and `form` ("jpeg"), if not "", override the
+    size and the file format in `fields`."""
     width, height = requested_size({"size": size} if size else fields, files)
     source = files[0][1] if kind == "edit" else fields["prompt"]
     form = form or fields.get("output_format") or "png"
@@ -170,7 +171,7 @@ def paint(
 
 @lru_cache(maxsize=16)  # making a picture takes most of the time of a call
 def painting(source: bytes | str, width: int, height: int, index: int, form: str) -> Painting:
-    """Picture number `index`, in the file format `form`, made from a photo's bytes or a prompt."""
+    """Picture `index` (from 0) in the file format `form`, made from a photo's bytes or a prompt."""
     numbers = width, height, index
     image = redraw(source, *numbers) if isinstance(source, bytes) else invent(source, *numbers)
     return Painting((width, height), encode(image, form))
@@ -218,7 +219,7 @@ SAVE: dict[str, dict[str, int]] = {"png": {"compress_level": 1, "compress_type":
 
 
 def redraw(data: bytes, width: int, height: int, index: int = 0) -> Image.Image:
-    """The picture `data` resized, shifted by up to 0.5 %, and in slightly warmer colours."""
+    """The picture file `data` slightly cropped (more if `index` is high), resized, made warmer."""
     with Image.open(io.BytesIO(data)) as image:
         source = image.convert("RGB")
     w, h = source.size

@@ -158,7 +158,7 @@ def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None
 
 
 def _darkest(channel: Image.Image) -> float:
-    """The lowest value in a channel with one band, 0..255."""
+    """The lowest value, 0..255, in a picture with one channel."""
     low = channel.getextrema()[0]
     return low if isinstance(low, (int, float)) else low[0]
 
@@ -193,7 +193,8 @@ PARTIAL = 100  # each streamed preview
 
 
 def output_tokens(model: str, quality: str, width: int, height: int) -> int:
-    """How many output tokens one picture costs, without previews. `quality` must not be "auto"."""
+    """How many output tokens one picture of width x height px costs; previews cost more. `quality`
+    is one of the model's qualities, not "auto"."""
     if model.startswith(("gpt-image-1", "chatgpt")):
         return FIRST[quality][0 if width == height else 1 if height > width else 2]
     level = (NAMES_2 if model.startswith("gpt-image-2") and "." not in model else NAMES_25)[quality]

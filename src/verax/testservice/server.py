@@ -179,7 +179,7 @@ class Conversation(BaseHTTPRequestHandler):
     def answer_of(
         self, fields: JsonObject, painted: list[Painting], data: list[bytes]
     ) -> JsonObject:
-        """The JSON answer with the picture files `data`, without token counts."""
+        """The JSON answer with the files `data` and the size of `painted`, without token counts."""
         answer = {"created": int(time.time()), **calls.describe(fields, painted[0].size)}
         return answer | {"data": [{"b64_json": state.encode_base64(picture)} for picture in data]}
 
@@ -217,7 +217,7 @@ class Conversation(BaseHTTPRequestHandler):
         self.send_reply(reply)
 
     def link(self, data: bytes, way: str) -> str:
-        """A URL of a picture, which will be sent as the script step "link:<way>" says."""
+        """A new URL of the picture file `data`, to be sent as the script step "link:<way>" says."""
         with self.service.lock:
             self.service.linked.append(state.LinkedPicture(data, way))
             number = len(self.service.linked) - 1
@@ -234,7 +234,7 @@ class Conversation(BaseHTTPRequestHandler):
         )
 
     def send_without_end(self, linked: state.LinkedPicture) -> None:
-        """Send zero bytes in place of a PNG until the client disconnects."""
+        """Send bytes of value 0 in place of the picture `linked` until the client disconnects."""
         linked.attempts += 1
         self.send_response(200)
         self.send_header("Content-Type", "image/png")

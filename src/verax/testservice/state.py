@@ -145,6 +145,7 @@ class LinkedPicture:
     """A picture that is sent when its link is requested.
 
     Attributes:
+        data: the bytes of the picture file.
         way: the detail of the script step, such as "late" for "link:late".
         attempts: how often the link was requested.
     """
@@ -266,8 +267,8 @@ def _stream(detail: str, answer: dict[str, Any], links: list[str]) -> FaultyRepl
 
 
 def linked_reply(linked: LinkedPicture, host: str, *, keyed: bool, number: int) -> FaultyReply:
-    """The reply to a request for the picture `linked`, which has the number `number` on the server
-    `host` ("name:port"). `keyed` says whether the request has a key."""
+    """The reply to a request for the picture `linked`, whose link is http://host/pictures/number;
+    `host` is "name:port". `keyed` says whether the request has a key."""
     linked.attempts += 1
     way, count = linked.way, linked.attempts
     if way == "gone" or (way == "late" and count <= LATE):

@@ -40,7 +40,8 @@ class ImageCall:
         kind: "edit" or "generation".
         model: name of the requested model, such as "verax/local".
         prompt: "" if the request has none.
-        images: files of the pictures; the first is the photo. () for a generation from a prompt.
+        images: files of the pictures: first the photo, then, for "verax/local", at most one prior,
+        for other models any references. () for a generation from a prompt.
         sizes: (width, height) of each picture in px after EXIF rotation; the web page leaves it
             empty if no photo is to be restored.
         mask: file of a picture, transparent (or, without alpha channel, white) where the service
@@ -121,7 +122,7 @@ def _from_json(
     body: Path, limits: ServerLimits
 ) -> tuple[dict[str, Any], dict[str, list[Path]], list[tuple[Path, str]]]:
     """Three parts of the JSON request in the file `body`: its fields, its picture files by role
-    ("image" or "mask"), and (target file, URL) of each picture that must be downloaded first.
+    ("image" or "mask"), and (target file, URL) of those files that are still to be downloaded.
 
     Pictures in data URLs are written to files beside `body`. Raises Problem 400 if the JSON is not
     valid."""

@@ -117,7 +117,7 @@ async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLi
 
 
 async def keep(part: UploadFile, path: Path) -> None:
-    """Copy an uploaded file to `path`."""
+    """Copy an uploaded file to the file `path`, without blocking the event loop."""
     await run_in_threadpool(_copy, part.file, path)
 
 
@@ -162,7 +162,7 @@ def is_public(address: IpAddress) -> bool:
 
 
 def resolve_host(name: str, port: int) -> list[str]:
-    """The IP addresses of a host name, as texts."""
+    """The IP addresses of a host name, as texts. Raises OSError if the name is unknown."""
     places = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     return [str(place[4][0]) for place in places]
 

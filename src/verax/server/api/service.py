@@ -115,7 +115,7 @@ class ImagesService:
         return await self.intake.run(client.name, calls.look, path, param, self.limits)
 
     def check(self, call: ImageCall) -> None:
-        """Raises Problem 400 if the model is unknown, or does not accept the pictures or size."""
+        """Raises Problem 400 for a wrong model or size, or pictures that "verax/local" rejects."""
         if call.model == LOCAL:
             if call.kind == "generation":
                 raise Problem(
@@ -260,12 +260,12 @@ def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
 
 
 def _shows(call: ImageCall) -> bool:
-    """Whether a call needs generated priors, which can be sent as previews of the restorations."""
+    """Whether priors are generated for a restoration, so that they can be sent as its previews."""
     return is_faithful(call) and call.model != LOCAL
 
 
 def unused_fields(call: ImageCall) -> Iterator[str]:
-    """Warnings about fields of a call that have no effect, and about a photo that was scaled."""
+    """Warnings about fields of a call without effect, and about a size other than the photo's."""
     if call.fields.get("partial_images", 0) > 0 and not (call.stream and _shows(call)):
         yield "partial_images has no effect"
     if not is_faithful(call):

@@ -38,9 +38,10 @@ class UpstreamAnswer:
     """The pictures that a paid service returned, and what is known about the call.
 
     Attributes:
-        files: the pictures; priors are resized to the photo's size, unless the service returned
-            other proportions than those of the picture that was sent.
-        sources: the files as the service sent them, with their Content Credentials.
+        files: the pictures; priors are resized to the photo's size, or left as they are if the
+            service returned other proportions than those of the picture that was sent.
+        sources: the same pictures in the same order, as the service sent them, with their
+            Content Credentials.
         usage: token counts in OpenAI's form, None if unknown.
         cost_usd: cost of the call in US dollars, None if unknown.
         model: the model that the service used; "verax/local" if no service was called.
@@ -87,7 +88,7 @@ class Upstream:
         self.desk.close()
 
     def cost(self) -> RunCost:
-        """The cost of all calls, for all clients together."""
+        """The cost of all calls in the journal that were made for clients, all clients together."""
         return self.desk.journal.records.cost_by_prefix(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
@@ -98,7 +99,7 @@ class Upstream:
 
     def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
         """Make the paid call for an edit, and write the pictures to files in `folder`: for a
-        restoration both as the service sent them and placed on the photo's grid."""
+        restoration both as the service sent them and resized to the photo's size."""
         with self.decoding:
             draft = self._plan(call, folder)
         answer = self._pay(client, draft.request)
@@ -112,8 +113,8 @@ class Upstream:
         return self._describe(draft.request, answer, files, sources, draft.notices)
 
     def _plan(self, call: ImageCall, folder: Path) -> generated.Draft:
-        """The prepared request for an edit, and what is needed to place the answer on the photo's
-        grid. Also writes the decoded photo to `folder` if the photo will be restored."""
+        """The prepared request for an edit, and what is needed to resize the answer to the photo's
+        size. Also writes the decoded photo to `folder` if the photo will be restored."""
         photo = open_picture(call.images[0], name="the photo")
         others = tuple(images.read(path) for path in call.images[1:])
         if call.model.startswith(FAITHFUL):
@@ -176,7 +177,8 @@ class Upstream:
 
 
 def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
-    """Write the pictures of an answer to files in `folder`, byte for byte. Returns the files."""
+    """Write the pictures of an answer, byte for byte, to the files "answer-0", "answer-1" and so on
+    in `folder`. Returns the files."""
     files = tuple(folder / f"answer-{index}" for index in range(len(answer.images)))
     for path, picture in zip(files, answer.images, strict=True):
         path.write_bytes(picture.data)

@@ -76,8 +76,8 @@ async def static(request: Request) -> Response:
 
 
 async def straighten(request: Request) -> Response:
-    """POST /page/straighten: JSON with the corners of the paper print in a photo; or, if the form
-    holds `corners`, a PNG with the print, cut out and straightened."""
+    """POST /page/straighten: JSON with the corners of the paper print in a photo, null if there is
+    none; or, if the form holds `corners`, a PNG with the print, cut out and straightened."""
     context, client, _ = whose(request)
     shot = context.incoming / secrets.token_hex(8)
     target, most = shot.with_suffix(".png"), context.limits.pixels
@@ -110,7 +110,7 @@ def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
     clockwise from the top left; None if no print is found.
 
     Doors and windows have four corners too, so the print must cover at least 20 % of the photo, and
-    its sides may differ by a factor of 1.8 at most. The photo may have up to `max_pixels`."""
+    its sides differ by a factor of 1.8 at most. InputError if the photo has over `max_pixels`."""
     one_thread()
     from verax import image as images
     from verax.prints import shape_of
@@ -128,8 +128,8 @@ def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
 
 def straighten_file(shot: Path, corners: str, target: Path, max_pixels: int) -> None:
     """Cut the paper print out of the photo in the file `shot`, straighten it, and write it to
-    `target`. `corners` is "x,y x,y x,y x,y" in px of the photo. Raises Problem 400 if a print
-    cannot have these corners, InputError if the photo has more than `max_pixels` pixels."""
+    `target`. `corners` is "x,y x,y x,y x,y" in px of the photo, in any order. Raises Problem 400 if
+    a print cannot have these corners, InputError if the photo has more than `max_pixels` pixels."""
     one_thread()
     from verax import image as images
     from verax import prints

@@ -104,7 +104,7 @@ class History:
         return path
 
     def picture(self, name: str, picture: str) -> Path:
-        """The file of a picture of entry `name`, such as "trust.png"; Problem 404 without one."""
+        """The file of a picture, "trust" or "trust.png", of entry `name`; Problem 404 if none."""
         stem = picture.removesuffix(".png")
         path = self.entry(name) / f"{stem}.png"
         if stem not in PICTURES or not path.is_file():
@@ -113,7 +113,7 @@ class History:
         return path
 
     def remove(self, name: str) -> None:
-        """Hide the entry with this id; until `forget` deletes it, `bring_back` can undo that."""
+        """Hide the entry with this id or raise 404; before `forget`, `bring_back` undoes it."""
         hidden = self._hidden_path(name)
         self.entry(name).rename(hidden)
         os.utime(hidden)
@@ -153,13 +153,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def amend(entry: Path, **changes: Any) -> None:  # noqa: ANN401  # any JSON
-    """Set these keys to these values in the file request.json of an entry."""
+    """Set these keys to these values in the file request.json of an entry; others are kept."""
     path = entry / "request.json"
     write_json(path, {**read_json(path), **changes})
 
 
 def reopen(entry: Path) -> None:
-    """Prepare an entry for new work: delete its results or error, set its state to "waiting"."""
+    """Prepare an entry for new work: delete its results and error, set its state to "waiting"."""
     for path in entry.iterdir():
         if path.name not in SENT:
             path.unlink(missing_ok=True)
@@ -288,8 +288,8 @@ async def _carry_out(entry: Path, work: Work) -> None:
 
 
 async def in_turn(jobs: WorkQueue, client: Account, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
-    """Run `work(*arguments)` for `client` in the queue `jobs`; wait while that is full. Returns the
-    result."""
+    """Run `work(*arguments)` for `client` in the queue `jobs`, and return the result. While the
+    queue is full, wait and try again."""
     while True:
         try:
             return await jobs.run(client.name, work, *arguments)

@@ -87,8 +87,8 @@ def offer(upstream: Upstream) -> dict[str, Any]:
 
 
 def _entry(model: Model) -> dict[str, Any]:
-    """A model as JSON for the page: its name, sizes, qualities and levels of moderation, and its
-    shutdown date as "ends"."""
+    """A model as JSON for the page: its name as "id", sizes, qualities, levels of moderation, and
+    its shutdown date as "ends" (ISO date or null)."""
     sizes = asdict(model.sizes)
     sizes["fixed"] = [f"{width}x{height}" for width, height in model.sizes.fixed]
     return {
@@ -153,8 +153,8 @@ def _blank(size: tuple[int, int]) -> bytes:
 
 
 def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> ImageCall:
-    """The call that requests a prior from `model`, for the photo in the file `photo` with this
-    (width, height). If `prompt` is "", Verax chooses one of its own prompts."""
+    """The call that requests a prior from `model` ("NAME" or "verax/NAME"), for the photo in the
+    file `photo` with this (width, height). If `prompt` is "", Verax chooses one of its own."""
     name = FAITHFUL + model.removeprefix(FAITHFUL)
     return _call("edit", name, prompt, (photo,), {}, (size,))
 
@@ -285,7 +285,7 @@ async def _generate(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
     """Make the paid call for an entry, and store the pictures that it returns. Returns changes to
-    request.json: cost, size, notices and, for several pictures, the index of the best."""
+    request.json: cost, size, notices and, for several pictures, the index (from 0) of the best."""
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     answer = await context.service.answer(client, call, entry)
     files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))

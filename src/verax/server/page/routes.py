@@ -165,7 +165,7 @@ async def _changes(
     form: FormData, entry: Path, context: Context, client: Account
 ) -> dict[str, Any]:
     """Check the form fields task, prior, mask and only, then replace the files of an entry by those
-    in the form. Returns the changes to the entry's request.json."""
+    in the form. Returns the changes that the caller must make to the entry's request.json."""
     task = form.get("task")
     if task and task not in catalog.tasks():
         text = f"task: expected one of {', '.join(catalog.tasks())}, got {str(task)[:60]!r}"
@@ -218,7 +218,8 @@ async def _restore(
 async def _ask_for_prior(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
-    """Request the prior of an entry from the paid service. Returns changes to request.json."""
+    """Request the prior of an entry from the paid service, and store it as the file "prior" of the
+    entry. Returns the changes that were made to request.json: cost, model and notices."""
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     ask = context.service.service().edit
     answer = await in_turn(context.service.remote, client, ask, client, call, entry)

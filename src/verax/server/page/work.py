@@ -121,9 +121,9 @@ def _restore_example(order: PageOrder) -> None:
 
 
 def best(pictures: tuple[Path, ...], first: Path | None) -> int:
-    """The index of the best picture by NIQE, a measure of quality without reference. If `first` is
-    not None, the pictures are edits of the picture in this file; then the share of their edges that
-    it has too counts as much as NIQE: the picture with the best mean rank is the best."""
+    """The index (from 0) of the best picture: the one with the lowest NIQE, a measure of quality.
+    If `first` is not None, the pictures are edits of the picture in this file, and the best one has
+    the best mean of two ranks: by NIQE, and by the share of its edges that `first` has too."""
     return run_limited(_best, LIMIT_S, pictures, first)
 
 
@@ -137,7 +137,7 @@ def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
 
 
 def write_file(order: PageOrder) -> None:
-    """Write only the restored file in the photo's format, without the pictures for the page."""
+    """Write only the restored file, named by `file_name`, and none of the page's pictures."""
     run_limited(_write_file, LIMIT_S, order)
 
 
@@ -168,7 +168,7 @@ def _restore_stop(order: PageOrder) -> None:
 
 def _make_file(order: PageOrder) -> "RestorationFile":
     """Restore the photo and write the restored file. Returns the restoration, the prior as it was
-    read, and sentences on what the restored file lacks."""
+    read, and sentences on parts of the photo's file that the restored file does not have."""
     from verax import making
     from verax.server.api.upstream import read_opened
     from verax.settings import load
