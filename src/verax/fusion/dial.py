@@ -26,15 +26,16 @@ class Dial:
     Attributes:
         angle: in a small window, the structures of photo and prior count as two vectors; the cosine
             of the angle between them is their correlation. Where both show the same, the photo's
-            vector is turned towards the prior's by at most this angle (rad).
+            structure is mixed with the prior's, so that their correlation rises; its vector turns
+            by at most this angle (rad).
         plausible: how much is taken, in [0, 1], of detail that only the prior shows and that the
             photo could not have shown.
         front: how much is taken of the prior, in [0, 1], where it removed something in front of the
             scene, such as rain.
         reach: if the photo's light is wrong: the share, in [0, 1], of its difference from the
             prior's light that is removed at least; 0 keeps it, 1 gives the prior's.
-        own: weight of the light that the base has without the prior against the prior's light, in
-            [0, 1], where both changed the photo's light in the same way.
+        own: weight, in [0, 1], of the light that restoring without the prior gives, against the
+            prior's light, where both changed the photo's light in the same way.
         even: weight, in [0, 1], of an even change of light (one gain and offset for the whole
             photo) against the prior's local changes.
         contrast: how far the contrast of detail may be matched to the prior's, in [0, 1], if only

@@ -185,8 +185,9 @@ class Octave:
 
 
 def band(copies: Sequence[Float], octave: int) -> Float:
-    """One octave of a picture's Laplacian pyramid; `octave` 0 is the finest. `copies` is its
-    Gaussian pyramid: the full size first, then copies, each half the size of the last."""
+    """One octave of a picture's Laplacian pyramid, of the size of `copies[octave]`; 0 is the
+    finest. `copies` is its Gaussian pyramid, the full size first, each copy half the size of the
+    one before, at least as far as `copies[octave + 1]`."""
     fine = copies[octave]
     return np.asarray(fine - enlarge(copies[octave + 1], fine.shape), np.float32)
 
@@ -290,7 +291,7 @@ def faithful(octaves: Sequence[Octave]) -> float:
 
 def is_the_photo(photo: Image, warped: WarpedPrior) -> bool:
     """Whether the registered prior is the photo itself, unchanged, and so adds no information: the
-    mean difference is below 0.01, and nearly no pixel differs by 0.08."""
+    mean difference is below 0.01, and less than one pixel in 500 differs by 0.08."""
     step = max(2, max(photo.shape[:2]) // 1000)
     visible = warped.valid[::step, ::step] > 0.5
     if not visible.any():

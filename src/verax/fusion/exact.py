@@ -40,8 +40,8 @@ LOCAL = (0.4, 0.9)  # unexplained share at which a place starts to be, and is, l
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """A blur: its `kernel` (k, k), whose sum is 1, and the share, in [0, 1], of the energy (mean
-    square) of the photo's detail that the blurred prior leaves `unexplained`."""
+    """The prior convolved with the `kernel` (k, k), of sum 1, is the photo, but for the share
+    `unexplained`, in [0, 1], of the energy (mean square) of the photo's detail."""
 
     kernel: Plane
     unexplained: float
@@ -234,7 +234,8 @@ Steps = NDArray[np.float32]  # (8, 8)
 
 def steps_of(photo: Image) -> Steps | None:
     """The quantisation steps (8, 8), for pixels from 0 to 255, of a photo (H, W, 3) that was a
-    JPEG. None if it was no JPEG, or was changed since. Its blocks start at the top left corner."""
+    JPEG. None if it was no JPEG, or was changed since. Its blocks must start at the top left
+    corner."""
     blocks = _blocks(luma(photo) * np.float32(255) - 128)
     step = max(1, len(blocks) // SAMPLE)
     coefficients = scipy.fft.dctn(blocks[::step], axes=(1, 2), norm="ortho")
@@ -261,10 +262,10 @@ def table(quality: int) -> Steps:
 
 
 def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float = 1.0) -> Image:
-    """The picture `pixels` (H, W, 3), its luma changed as little as possible to agree with the
-    photo's JPEG file: no DCT coefficient of a block of 8 x 8 px differs from the photo's by more
-    than half a quantisation step. Colour does not change. `steps` (8, 8): the steps. `share`, (H,
-    W) in [0, 1]: how far each pixel is moved."""
+    """The picture `pixels` (H, W, 3), its luma changed as little as possible to agree with `photo`,
+    a former JPEG file: no DCT coefficient of a block of 8 x 8 px differs from the photo's by more
+    than half a quantisation step. Colour does not change. `steps` (8, 8): by `steps_of`. `share`,
+    (H, W) in [0, 1]: how far a pixel is moved, 1 in full."""
     low, high = _cells(luma(photo), steps)
     result = pixels
     for _ in range(ROUNDS):
@@ -277,8 +278,8 @@ def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float
 
 
 def _cells(grey: Plane, steps: Steps) -> tuple[Plane, Plane]:
-    """The smallest and the largest DCT coefficients, (n, 8, 8) for n blocks, that a JPEG file may
-    have stood for before they were rounded to `steps`. `grey` (H, W): its luma in [0, 1]."""
+    """The least and the largest values, each (n, 8, 8), that the DCT coefficients of n blocks can
+    have had before a JPEG file rounded them to `steps`. `grey` (H, W): its luma in [0, 1]."""
     blocks = scipy.fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
     middle, half = np.round(blocks / steps) * steps, steps / 2 + np.float32(OFF)
     return middle - half, middle + half

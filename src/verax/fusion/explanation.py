@@ -89,8 +89,8 @@ class Explanation:
 
     def under_layers(self, share: float) -> "Explanation":
         """This explanation, with more `sharpness`, since things in front of the scene, such as
-        rain, lower the contrast. `share`: of the photo that they cover. Up to 0.05 nothing changes;
-        then the least sharpness rises, to 1 at 0.10."""
+        rain, lower the contrast. `share`: how much of the photo they cover, in [0, 1]. Up to 0.05
+        nothing changes; then the least sharpness rises, to 1 at 0.10."""
         faded = ramp(share, *LAYERED)
         return replace(self, sharpness=tuple(max(x, faded) for x in self.sharpness))
 
@@ -244,8 +244,9 @@ def _vivid(own: Float, other: Float) -> float:
 
 def _certainty_alone(faults: Faults | None, kind: str, limits: tuple[float, float]) -> float:
     """How clearly the photo alone shows the fault `kind`, in [0, 1]; 0 if `faults` is None. It is
-    its certainty or, if that is more, its severity, scaled so that the two `limits` become 0 and 1.
-    A fault may be slight but certain, such as thin haze."""
+    the certainty of the fault or, if that is more, a number that rises from 0 to 1 as the severity
+    goes from one of the `limits` to the other. A fault may be slight but certain, such as thin
+    haze."""
     if faults is None:
         return 0.0
     return max(faults[kind].certainty, ramp(faults[kind].severity, *limits))

@@ -53,7 +53,7 @@ def mask(toned: Image, warped: WarpedPrior, explanation: Explanation) -> Plane:
 
     `toned` is the photo after its light was changed to the prior's; `warped` is the registered
     prior. If `explanation` says that heavy rain hides the scene, or that the user's task was to
-    remove something, every difference counts, whatever its shape."""
+    remove things like snow or a flare, every difference counts, whatever its shape."""
     own, other, visible = (reduce_to(x, WORK) for x in (toned, warped.pixels, warped.valid))
     if explanation.buried:
         return differing(own, other, visible)
@@ -74,8 +74,8 @@ class Places:
         peak: largest difference between photo and prior, pixels from 0 to 1.
         more: whether the photo shows more structure there than the prior.
         layer: whether both show the same structure, with a smooth difference, as under a shadow.
-        centre: (n, 2) x and y as shares of width and height.
-        box: (n, 4) left, top, width, height."""
+        centre: (n, 2) x and y of its centroid, as shares of the width and height of `labels`.
+        box: (n, 4) left, top, width and height of its bounding box, counted in `labels`."""
 
     labels: NDArray[np.int32]
     width: Float
@@ -233,10 +233,10 @@ def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlace
 
 
 def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArray[np.bool_]:
-    """For each label whether the border of its place is an edge in the photo (`own`) rather than in
-    the prior (`other`); False for label 0, the background. If it is, the place may be a layer on
-    the scene, such as a shadow, which only the photo shows. If not, the generator redrew the
-    place."""
+    """For each label, (n,), whether the border of its place is an edge in the photo (`own`) rather
+    than in the prior (`other`); False for label 0, the background. If it is, the place may be a
+    layer on the scene, such as a shadow, which only the photo shows. If not, the generator redrew
+    the place."""
     outside = (labels == 0).astype(np.uint8)
     distance, nearest = cv2.distanceTransformWithLabels(
         outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
@@ -266,8 +266,8 @@ def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArr
 def _is_displaced(
     places: Places, numbers: NDArray[np.intp], own: Image, other: Image
 ) -> NDArray[np.bool_]:
-    """For each of the labels `numbers`, whether what the photo (`own`) shows at that place is in
-    the prior (`other`), too, at most 8 px away. Then it was moved, not removed."""
+    """For each of the labels `numbers`, in their order, whether what the photo (`own`) shows at
+    that place is in the prior (`other`), too, at most 8 px away. Then it was moved, not removed."""
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, other))
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):

@@ -105,7 +105,8 @@ def fuse(
         photo: (H, W, 3).
         base: (H, W, 3), the photo restored without the prior; its structure counts as the photo's.
         warped: the prior on the photo's grid, or None.
-        registration: how the prior was placed; if "roughly", only light is used; if "not", nothing.
+        registration: how the prior was placed; "roughly": only light is used; if "undecided" or
+            "not", nothing.
         lit: (h, w, 3) of any size, a copy of the photo with only its light restored, or None.
         faults: the faults of the photo, or None if they are not known.
         fidelity: in [0, 1]; 1 takes light, and structure that the photo confirms; 0 is all the
@@ -157,8 +158,8 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
 
 
 def _dial(fidelity: float, pair: _Pair) -> tuple[Dial, dict[str, float]]:
-    """Two values: the thresholds for this fidelity, photo and prior, which decide what is taken
-    from the prior; the faults of the photo's light, name -> certainty in [0, 1]."""
+    """The thresholds by which it is decided, for this fidelity and this pair, what is taken from
+    the prior; and the faults of the photo's light, name -> certainty in [0, 1]."""
     dial = dials.at(fidelity)
     own, other, visible = pair.copies
     reasons = light_faults(own, other, visible, pair.faults, alone=1 - dial.plausible)
@@ -169,9 +170,8 @@ def _fuse_pair(
     pair: _Pair, recipe: Recipe, explanation: Explanation, statistics: _Statistics, dial: Dial
 ) -> Fusion:
     """The restoration of the photo with what may be taken from the prior, given the photo's faults
-    in `explanation`. `recipe`: how to change the light. `statistics`: of each octave (pyramid
-    level), the finest first, and the contrasts of photo and prior. `dial`: the fidelity as
-    thresholds, which limit what is taken."""
+    in `explanation`. `recipe`: how to change the light. `statistics`: as `_statistics` returns
+    them. `dial`: the fidelity as thresholds, which limit what is taken."""
     (octaves, contrasts), base = statistics, pair.base
     pictures = _prepare(pair, recipe, explanation)
     covered = float(pictures.front.mean()) * explanation.front * dial.front

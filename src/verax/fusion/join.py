@@ -1,10 +1,10 @@
 """Joins photo and prior into one picture, octave by octave (pyramid levels), from coarse to fine.
 
 In each octave the photo's structure gets the prior's contrast where both agree. Structure that the
-prior confirms is then turned towards the prior's by an angle that the fidelity limits; its cosine
-is the least correlation with the photo. The prior's own pixels are used only for plausible
-structure, which the photo could not have shown, and for what was hidden by something in front of
-the scene."""
+prior confirms is then mixed with the prior's, so that its correlation with that rises. The result's
+correlation with the photo's stays at least the cosine of an angle that the fidelity sets. The
+prior's own pixels are used only for plausible structure, which the photo could not have shown, and
+for what was hidden by something in front of the scene."""
 
 import math
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Pictures:
         relight: changes the prior's light to the source's.
         front: (h, w) of any size, 1 where something in front of the scene was removed.
         spared: (h, w) of any size, 1 in faces: only structure in both photo and prior is taken.
-        supplied: (h, w) of any size, how much deblurring took from the prior.
+        supplied: (h, w) of any size, how much of what a blur destroyed was taken from the prior.
         destroyed: for each octave, the finest first, the share that the blur had destroyed, which
             deblurring took from the prior where `supplied` is 1; () without deblurring."""
 
@@ -69,9 +69,9 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class JoinedPicture:
-    """The joined picture (H, W, 3). `amplitudes` (h, w, 3), at half its resolution, says how strong
-    the structure is that comes from the photo, from the photo with the prior's contrast, and from
-    the prior."""
+    """The joined picture (H, W, 3). `amplitudes` (h, w, 3), at half its resolution, says for each
+    place how strong the structure is that comes from the photo, from the photo with the prior's
+    contrast, and from the prior."""
 
     pixels: Image
     amplitudes: Float
@@ -84,8 +84,8 @@ class _State:
 
     Attributes:
         picture: (H, W, 3) the result up to this octave.
-        gain: (h, w) factor on the contrast of structure in both pictures, averaged around each
-            place.
+        gain: (h, w) factor that moved the photo's contrast to the prior's where both show the same,
+            averaged around each place.
         agreed: (h, w) how far photo and prior agreed in the octaves so far, in [0, 1].
         amplitudes: (h, w, 3) strength of the structure so far from the photo, from the photo with
             the prior's contrast, and from the prior."""
@@ -281,8 +281,8 @@ def _feather(valid: Plane) -> Plane:
 
 
 def _low(part: Part) -> Part:
-    """The rows and columns of a tile, which starts at even ones, in a plane of half the
-    resolution."""
+    """The (rows, columns) of a plane of half the resolution that show the same as the tile `part`,
+    which must start at even rows and columns."""
     rows, columns = (slice(x.start // 2, -(-x.stop // 2)) for x in part)
     return rows, columns
 
@@ -293,8 +293,8 @@ def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
 
 
 def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
-    """A tile of an octave of the Laplacian pyramid: the same tile of one level of the Gaussian
-    pyramid, `fine`, minus that of the next level, `coarse`, enlarged. `room`: a buffer for the
-    result, or None."""
+    """A tile of an octave of the Laplacian pyramid: `fine`, this tile of a level of the Gaussian
+    pyramid, minus the enlarged `coarse`, the same place in the next coarser level. `room`: a buffer
+    for the result, or None."""
     below = enlarge(coarse, fine.shape, room)
     return np.asarray(cv2.subtract(fine, below, below), np.float32)

@@ -36,7 +36,7 @@ class Recipe:
     Attributes:
         field: an exposure, and local gains and offsets.
         sigma: (256,) standard deviation of the base's noise, for evenly spaced lumas from 0 to 1.
-        slope: (256,) slope of the exposure curve, for the same lumas.
+        slope: (256,) factor by which the exposure raises small differences, for the same lumas.
         noise_level: standard deviation of the noise to be removed, 0 for none.
         change: how the prior changed the state of the scene, such as "day to night"; "" for
             none."""
@@ -95,8 +95,8 @@ def _target(base: Image, prior: Image, lit: Image | None, weight: Plane, dial: D
     parameters: a weighted mean of the prior, of `lit`, and of an even change of light (`lit` or, if
     that is None, the base, with one gain and offset for each channel, fitted to the prior). The
     last two hold less of the generator's style. `lit`: the photo with only its light restored, or
-    None. `weight` (h, w): of each pixel of the prior. `dial`: the fidelity as thresholds, which
-    hold the weights of the three."""
+    None. `weight` (h, w): of each pixel of the prior. `dial`: holds the weights `own` and
+    `even`."""
     start, alike = lit, 0.0
     if start is None:
         curve = matching.exposure_curve(matching.fit_exposure(base, prior, weight))
@@ -178,8 +178,8 @@ def apply_recipe(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
 
 
 def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Image:
-    """A stripe of the base without the noise that its new light would make visible. `quiet` is the
-    same stripe without any noise. `rows`: first row of the stripe, height of the whole base."""
+    """The stripe `base` without the noise that its new light would make visible. `quiet`: the same
+    stripe without any noise. `rows`: first row of the stripe, height of the whole base."""
     gain = tone.gain_at(recipe.field, base.shape, rows)
     need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
     part = cv2.subtract(quiet, base)

@@ -59,7 +59,7 @@ def slope(curve: Float, steps: int) -> Float:
 def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
     """The gain in linear light, 1/4 to 64, that brings the base's brightness closest to the
     prior's. It compares quantiles of luma, which need no alignment. `weight` (h, w): of each pixel;
-    those of up to half the largest weight do not count."""
+    a pixel of at most half the largest weight does not count."""
     visible = weight > 0.5 * weight.max()
     quantiles = np.linspace(0.02, 0.98, 49)
     base_levels = np.quantile(luma(base)[visible], quantiles).astype(np.float32)
@@ -219,7 +219,7 @@ def with_prior_contrast(
     """The picture with its contrasts, of detail of 1 to 2, 2 to 4 and 4 to 8 px, moved to the
     prior's where `valid` (H, W) is 1. `contrasts`: (3,) of photo and (3,) of prior. In bands in
     which the prior has more contrast than the photo, the picture gets the prior's, but at most
-    `sharpened` (3,) times its own. Others are only raised, by at most the factor `smoothed`."""
+    `sharpened` (3,) times its own. Others only rise, to the prior's, at most `smoothed` times."""
     (before, most), (have,) = contrasts, contrasts_of((picture,), valid)
     raised, lifted = np.minimum(most, have * sharpened), np.clip(most, have, have * smoothed)
     return with_contrasts(picture, valid, have, np.where(most > before, raised, lifted))
@@ -230,8 +230,8 @@ def on_the_dial(
 ) -> Image:
     """The fusion `picture`, its contrasts (of detail of 1 to 2, 2 to 4 and 4 to 8 px) only rising
     or only falling as the fidelity is lowered. `default`: the fusion at the default fidelity. Above
-    it, a band that the prior sharpens gets at most its contrast in `default`. Below it, contrasts
-    lie between those of `default` (`beyond` 0) and the prior's (`beyond` 1)."""
+    it, a band that is stronger in the prior than in `photo` gets at most its contrast in `default`.
+    Below it, contrasts lie between those of `default` (`beyond` 0) and the prior's (`beyond` 1)."""
     before, have, first = contrasts_of((photo, picture, default), prior.valid)
     last = sample_over(default, prior.pixels, prior.valid).contrasts
     above = np.where(last > before, np.minimum(have, first), have)

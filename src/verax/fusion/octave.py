@@ -1,8 +1,9 @@
 """Joins one octave (level of the Laplacian pyramid) of photo and prior.
 
 The contrast of the photo's structure is matched to the prior's, and the structure is turned towards
-the prior's: in a small window both are vectors, and the cosine of the angle between them is their
-correlation. Structure that the photo could not have shown is taken from the prior."""
+the prior's, which means that it is mixed with it so that their correlation rises: in a small window
+both are vectors, and the cosine of the angle between them is their correlation. Structure that the
+photo could not have shown is taken from the prior."""
 
 from dataclasses import dataclass
 
@@ -57,8 +58,8 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is known of each place before an octave is joined: planes (h, w) of half the octave's
-    resolution; all but `gain` and `contrast` are in [0, 1].
+    """What coarser octaves and masks say of each place before an octave is joined: planes (h, w) of
+    half the octave's resolution; all but `gain` and `contrast` are in [0, 1].
 
     Attributes:
         gain: factor on the photo's contrast nearby in the next coarser octave, where both show the
@@ -68,7 +69,7 @@ class Surroundings:
         valid: where the prior covers the photo.
         contrast: factor on the prior's contrast, between what matches it to the photo's and 1.
         spared: faces, where only structure that photo and prior both show may be taken.
-        supplied: share of the photo that deblurring took from the prior already."""
+        supplied: share of the octave that deblurring has taken from the prior already."""
 
     gain: Plane
     agreed: Plane
@@ -82,7 +83,7 @@ class Surroundings:
 @dataclass(frozen=True, slots=True)
 class Result:
     """A joined octave (pyramid level): `band` (H, W, 3). At half its resolution: `gain`, the factor
-    on the contrast of structure in both pictures, averaged around each place; `agreed`, how far
+    on the photo's contrast where both show the same, averaged around each place; `agreed`, how far
     photo and prior agree in this octave and in coarser ones, in [0, 1]; `amplitudes` (h, w, 3), the
     strength of the structure that is the photo's, the photo's with the prior's contrast, and the
     prior's."""
@@ -102,7 +103,7 @@ def join_octave(
         own: (H, W) this octave of the photo's luma.
         room: three buffers (H, W, 3): this octave of the photo in the light of the result, this
             octave of the prior, and a spare one. All are overwritten, the first with the result.
-        around: what is known of each place, at half the octave's resolution.
+        around: results of coarser octaves, and masks, at half the octave's resolution.
         rules: the settings for this octave."""
     toned, other, spare = room
     grey, lit = luma(other), luma(toned)
@@ -149,11 +150,11 @@ def _mix(
         bands: the photo's octave in the new light (H, W, 3), its luma (H, W), the prior's octave,
             its luma, and a buffer (H, W, 3). The result is a weighted sum of the first four and
             overwrites the first.
-        around: what is known of each place.
+        around: results of coarser octaves, and masks.
         relit: factor on the photo's structure.
-        turned: how far structure is turned towards the prior's.
-        longer: factor on both octaves that makes up for contrast lost by turning.
-        colour: how far colour is turned like the luma, in [0, 1].
+        turned: weight and factor of the prior's octave in the mixture with the photo's.
+        longer: factor on both octaves that makes up for contrast lost by mixing.
+        colour: how far colour is mixed like the luma, in [0, 1].
         amount: share of the prior's octave that is taken as it is, in [0, 1].
         missing: how far the photo's colour is replaced by the prior's, in [0, 1]."""
     toned, lit, other, grey, spare = bands
@@ -198,7 +199,7 @@ def _gains(
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """How far structure is turned towards the prior's, at each place: planes (h, w). `share`:
+    """How the photo's structure is mixed with the prior's, at each place: planes (h, w). `share`:
     weight of the prior's octave against the photo's, in [0, 1]. `scale`: factor, at most 1, on the
     prior's octave that lowers its amplitude to the photo's."""
 
@@ -207,12 +208,11 @@ class _Turn:
 
 
 def _turn(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
-    """How far structure is turned towards the prior's, and the factor (h, w) that restores its
-    contrast. In a window, the structures of photo and prior are vectors; the cosine of the angle
-    between them is their correlation. The mean of two vectors of equal length has the angle a to
-    the photo's if the prior's has the weight sin(a) / (sin(a) + sin(angle - a)). It is shorter than
-    both, so a factor makes up for it. `gain` (h, w): factor on the photo's contrast. `energy` (h,
-    w): local mean square of the photo's structure in its new light."""
+    """How structure is mixed with the prior's, and the factor (h, w) that restores its contrast.
+    The angle between structures, as vectors, has their correlation as its cosine. The mean of two
+    vectors of equal length has the angle a to the photo's if the prior's weight is sin(a) / (sin(a)
+    + sin(angle - a)). It is shorter, hence the factor. `gain` (h, w): factor on the photo's
+    contrast. `energy` (h, w): local mean square of the photo's structure in its new light."""
     angle = np.arccos(evidence.correlation)
     most = np.minimum(rules.angle, angle)
     share = np.sin(most) / np.maximum(np.sin(most) + np.sin(angle - most), 1e-6)
@@ -264,7 +264,7 @@ def _chroma_agreement(
     colour.
 
     `toned`, `theirs`: the octave (H, W, 3) of the photo in its new light and of the prior, of which
-    every second row and column is used. `gain`, `contrast` (h, w): the factors on them."""
+    every second row and column is used. `gain`, `contrast` (h, w): the factor on each."""
     own, its = (cv2.transform(every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
         window_mean(cv2.transform(one * two, SUM))
@@ -292,7 +292,7 @@ def _lost_colour(
 def _amplitudes(evidence: Evidence, amount: Plane, gain: Plane, turned: Plane) -> Float:
     """Strength of the structure at each place, (h, w, 3): of what is the photo's, the photo's with
     the prior's contrast, and the prior's. `amount`: share taken from the prior, in [0, 1]. `gain`:
-    factor on the photo's contrast. `turned`: how far turned towards the prior's, in [0, 1]."""
+    factor on the photo's contrast. `turned`: the prior's weight in the mixture, in [0, 1]."""
     amplitude = np.sqrt(evidence.prior) + 0.5 * np.sqrt(evidence.photo)
     moved = np.minimum(1, np.abs(np.log(gain)) / np.float32(np.log(1.3)))
     confirmed = (1 - amount) * evidence.confirmed * np.maximum(moved, turned)

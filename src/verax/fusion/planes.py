@@ -105,8 +105,9 @@ def look_up_plane(plane: Float, shape: tuple[int, ...], rows: Rows | None = None
 
 def places(size: tuple[int, int], shape: tuple[int, ...], rows: Rows | None) -> tuple[Float, Float]:
     """The x of each column, (W,), and the y of each row, (H,), of a picture of this `shape` (H, W,
-    ...), as positions on a coarse plane of `size` (width, height) that covers it. If the picture is
-    a stripe, `rows` holds the stripe's first row and the height of the whole picture; else None."""
+    ...), as positions on a coarse plane of `size` (width, height) that covers it, in px of that
+    plane, from 0 at the centre of its first pixel to `size` - 1. If the picture is a stripe, `rows`
+    holds the stripe's first row and the height of the whole picture; else None."""
     first, height = rows or (0, shape[0])
     x = (np.arange(shape[1], dtype=np.float32) + 0.5) * (size[0] / shape[1]) - 0.5
     y = (np.arange(first, first + shape[0], dtype=np.float32) + 0.5) * (size[1] / height) - 0.5
@@ -205,8 +206,8 @@ def by_tiles(
     """Compute a picture (H, W, ...) tile by tile, two at a time.
 
     Args:
-        work: computes a tile from its (rows, columns), as slices of the picture, and from `rooms`
-            buffers.
+        work: returns a tile, without a margin. It gets the tile's (rows, columns), slices counted
+            in the whole picture, and a list of `rooms` buffers.
         shape: of the picture.
         into: where the results are written. It may be the picture that `work` reads, up to 32 px
             around its tile: a row of tiles is written only after the next one was computed.
@@ -242,8 +243,8 @@ def by_tiles(
 
 
 def around(part: Part, shape: tuple[int, ...]) -> Part:
-    """The (rows, columns) of a tile, `part`, and of a margin of 32 px, cut off at the borders of a
-    picture of this `shape` (H, W, ...)."""
+    """The (rows, columns), counted in the whole picture, of the tile `part` together with a margin
+    of 32 px on each side, cut off at the borders of a picture of this `shape` (H, W, ...)."""
     rows, columns = (
         slice(max(0, x.start - MARGIN), min(side, x.stop + MARGIN))
         for x, side in zip(part, shape[:2], strict=True)
@@ -252,8 +253,8 @@ def around(part: Part, shape: tuple[int, ...]) -> Part:
 
 
 def within(part: Part, wider: Part) -> Part:
-    """The (rows, columns) of a tile, `part`, counted from the corner of the larger tile that holds
-    it, `wider`."""
+    """The (rows, columns) of a tile, `part`, counted from the top left corner of `wider`, the
+    larger tile that holds it. Both tiles are given as slices counted in the whole picture."""
     rows, columns = (
         slice(x.start - y.start, x.stop - y.start) for x, y in zip(part, wider, strict=True)
     )

@@ -119,7 +119,8 @@ def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
 
 def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
     """The coarse correction: colour offsets from the exposed base to the prior, in windows of a
-    quarter of the picture; its gains are 1. `weight` (h, w): of each pixel of the prior."""
+    quarter of the picture; gains are 1, without exposure. `weight` (h, w): of each pixel of the
+    prior."""
     sigma = COARSE * max(weight.shape)
     offset = planes.means(luma(exposed), prior - exposed, weight, sigma)
     gain = np.ones((*offset.shape[1:3], 2), np.float32)
@@ -167,7 +168,8 @@ def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> T
 
 
 def stretch(image: Image, grey: Plane, gain: Float) -> Image:
-    """The picture with its luma, `grey`, times `gain[..., 0]`, its chroma times `gain[..., 1]`."""
+    """The picture with its luma, `grey`, times `gain[..., 0]`, its chroma times `gain[..., 1]`;
+    `gain` is (H, W, 2)."""
     own = cv2.extractChannel(gain, 1)
     more = cv2.multiply(cv2.extractChannel(gain, 0) - own, grey)
     moved = cv2.multiply(image, cv2.merge([own] * 3))
@@ -255,8 +257,8 @@ def apply(
 ) -> Image:
     """The exposed base with the local corrections applied, not clipped. If `exposed` is a stripe of
     a picture, `rows` holds its first row and the height of the picture; None: it is all of it.
-    `offsets`: the colour offsets (h, w, 3) at half the resolution; if None, computed at full
-    size."""
+    `offsets`: the colour offsets of the whole picture, (h, w, 3) at half its size; if None,
+    computed at full size."""
     grey = luma(exposed)
     moved = stretch(exposed, grey, gain_at(field, exposed.shape, rows))
     if offsets is None:

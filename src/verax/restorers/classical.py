@@ -149,9 +149,9 @@ def dark_channel(picture: Image, patch: int) -> Plane:
 
 
 def least_value(photo: Image) -> float:
-    """The least value, in [0, 1], of any channel in a photo, without the darkest pixel in 100,000.
-    Haze, which adds light everywhere, raises it above 0. A large photo is sampled at about a
-    million pixels."""
+    """The least value, in [0, 1], of any channel in a photo, except for the darkest 0.001 % of the
+    pixels. Haze, which adds light everywhere, raises it above 0. A large photo is sampled at about
+    a million pixels."""
     step = max(1, round((photo.shape[0] * photo.shape[1] / 1e6) ** 0.5))
     lowest = photo[::step, ::step].min(2).ravel()
     rank = lowest.size // 100_000

@@ -107,7 +107,7 @@ class Faults:
     Attributes:
         entries: one Fault for each kind, present or not; first the kinds that hide the scene most.
         measures: measurements of noise, blur, JPEG blocks and colour.
-        transform: the tone network's colour transform (6, h, w): log of three gains, three offsets.
+        transform: (6, h, w) the tone network's colour transform, for `runtime.apply_transform`.
         named: the kind that the user named, "" if none."""
 
     entries: tuple[Fault, ...]
@@ -207,7 +207,7 @@ def estimate(photo: Image, faults: Faults | None = None) -> str:
 def _haze(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
     """The certainty, in [0, 1], of haze, which lifts the darkest places of the thumbnail `small`
     and hides structure. `transform` (colours, (6, h, w)), `severity` (of haze): from the tone
-    network. `limits`: log-odds, by a regression, at which thin haze has the certainty 0 and 1."""
+    network. `limits`: log-odds of thin haze, by a regression, where it is 0 and 1."""
     if severity < FAINTEST:
         return 0.0
     darkest = float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
@@ -289,9 +289,9 @@ def green_cast(measures: Measures) -> float:
 
 
 def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
-    """Severity and certainty of the cast of water, in [0, 1]: under water, red is missing but,
-    unlike in a blue sky, not green, and colours are less yellow than leaves. `severity`: the tone
-    network's. `odds`: log-odds by the classifier, minus infinity if it was not run."""
+    """Severity and certainty of the cast of water, in [0, 1]: under water, red is missing but green
+    is not, while a blue sky lacks both; and colours are less yellow than leaves. `severity`: the
+    tone network's. `odds`: log-odds by the classifier, minus infinity if it was not run."""
     cast = green_cast(measures) * ramp(measures.red, *RED)
     watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
     plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))

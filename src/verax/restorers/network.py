@@ -243,7 +243,7 @@ def soften(transform: Floats, small: Image, certainty: float, *, reddened: float
     """The colour transform (6, h, w) at the largest strength that does no harm to `small`, the
     photo's thumbnail: less than 4 % of its pixels become black or white, and at most the share
     `reddened` (1: any) changes from bluish or grey to red. Strengths from `certainty`, in [0, 1],
-    down to a fifth of it are tried; if all do harm, the result is 0."""
+    down to a fifth of it are tried; if all do harm, the result is all 0, no change."""
     for share in SHARES:
         part = scale(transform, share * certainty)
         result = apply_transform(small, part)

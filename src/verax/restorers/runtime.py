@@ -63,8 +63,8 @@ def tiles(
     height: int, width: int, *, tile: int = TILE, overlap: int = OVERLAP
 ) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """For each tile of a picture (height, width) the slices (rows, columns) to read, and those to
-    keep. The kept parts cover the picture exactly once. `tile`: largest side to read, px.
-    `overlap`: px that are read but not kept at each inner side."""
+    keep, all counted in the whole picture. The kept parts cover the picture exactly once. `tile`:
+    largest side to read, px. `overlap`: px that are read but not kept at each inner side."""
     for top in _spans(height, tile, overlap):
         for left in _spans(width, tile, overlap):
             yield (top[0], left[0]), (top[1], left[1])
@@ -91,7 +91,7 @@ def _on_grid(length: int) -> int:
 
 
 def inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, ...]:
-    """The slices of the kept part `inner` of a tile relative to the part that was read, `outer`."""
+    """The kept part `inner` of a tile as slices of the part that was read, `outer`."""
     pairs = zip(inner, outer, strict=True)
     return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in pairs)
 
