@@ -48,8 +48,8 @@ class AlignOptions:
     Attributes:
         size: long side in px to which larger pictures are reduced first; 0: no reduction.
         min_share: least fraction of the photo, in [0, 1], that the edit must show.
-        roughly: whether to write pairs whose registration is only "roughly" placed, too.
-        suffix: suffix of the written files, which sets their format.
+        roughly: whether to write also pairs that could be placed only "roughly".
+        suffix: suffix of the written files with its dot, which sets their format.
     """
 
     size: int = 0
@@ -59,10 +59,10 @@ class AlignOptions:
 
 
 def align(pair: EditPair, *, folder: Path, options: AlignOptions) -> dict[str, Any]:
-    """Align one pair and write its cropped pictures below `folder`.
+    """Align one pair, and write both pictures, cropped to their common area, below `folder`.
 
-    Returns its row of the table, by column name. If a picture cannot be read, the row has the
-    verdict "unreadable" and the reason.
+    Returns its row of the table by column name. The "verdict" is `Registration.placed`, "too_small"
+    (common area) or "unreadable". Pictures are written for "exactly" and, if allowed, "roughly".
     """
     cv2.setNumThreads(1)  # workers share the cores between pairs
     row: dict[str, Any] = {
@@ -123,7 +123,7 @@ def _align(
 
 
 def figures(registration: Registration) -> dict[str, Any]:
-    """The numbers of a registration by column name, rounded to be equal on every machine."""
+    """The columns "score" to "matrix" of a registration, rounded to be equal on every machine."""
     return {
         "score": round(registration.score, 4),
         "p_value": float(f"{registration.p_value:.3g}"),
@@ -137,8 +137,8 @@ def figures(registration: Registration) -> dict[str, Any]:
 def seen_box(valid: Plane) -> Box:
     """The largest rectangle (left, top, right, bottom) that the edit covers completely, photo px.
 
-    `valid` (H, W) is the fraction of each photo pixel that the edit covers. The rectangle is
-    searched in a reduced mask, whose cells count only if all their pixels are covered.
+    Right and bottom are exclusive; all are 0 if there is none. `valid` (H, W): covered fraction of
+    each photo pixel. A cell of the reduced mask that is searched counts if it is covered wholly.
     """
     height, width = valid.shape
     step = -(-max(height, width) // MASK_PX)
@@ -177,7 +177,7 @@ class Summary:
     """The result of a run.
 
     Attributes:
-        verdicts: number of pairs by verdict, including those of earlier runs.
+        verdicts: number of pairs by verdict (see `align`), including those of earlier runs.
         new: number of pairs aligned by this run.
         tables: paths of the written tables.
     """

@@ -35,9 +35,9 @@ class Location:
     Attributes:
         path: path of the picture file, the tar or the Parquet file.
         kind: which of these the path leads to.
-        start: first byte in a tar, or row of a Parquet file, from 0; not used for "file".
-        size: number of bytes in a tar.
-        column: column of a Parquet file.
+        start: place of the picture: first byte in a tar, row of a Parquet file; both from 0.
+        size: bytes of the picture, if it is in a tar; else 0.
+        column: name of the column, if it is in a Parquet file; else "".
     """
 
     path: str
@@ -196,8 +196,8 @@ def _readers(table: Path) -> list[tuple[Path, Callable[[Path, Columns], Rows]]]:
 
 
 def from_folder(folder: Path, columns: Columns) -> Rows:
-    """Pairs (name, photo, edit) from two folders in `folder`: files of equal path without
-    suffix."""
+    """Pairs (name, photo, edit) from two subfolders of `folder`. The name is a picture's path in
+    its subfolder without suffix, and is equal for both; a picture without partner is left out."""
     photo, edited = columns.choose([p.name for p in folder.iterdir() if p.is_dir()], folder)
     partners = dict(_pictures(folder / edited))
     for stem, path in _pictures(folder / photo):

@@ -100,7 +100,7 @@ def deviation(
 
 
 def _rescale(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
-    """Convert object changes to a grid `scale` times as fine: multiply their boxes and shifts."""
+    """Convert object changes to a grid `scale` times as wide: multiply their boxes and shifts."""
     result = []
     for change in changes:
         left, top, right, bottom = (round(side * scale) for side in change.box)
@@ -113,8 +113,8 @@ def _rescale(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectCha
 def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:
     """The deviation of a generated picture that cannot be placed on the photo; its drift is 100.
 
-    `registration` has the reason; `canvas` is the change of size and proportions, such as "crop".
-    `entries` has the numbers that were measured; the geometry and edges are added without values.
+    `registration` holds the reason; `canvas` is the change of size and proportions, e.g. "crop".
+    `entries` are the framing and extra numbers; those of geometry and edges are added as unknown.
     """
     units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
     units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}

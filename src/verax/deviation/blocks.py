@@ -170,7 +170,7 @@ def content_at(points: Floats, rest: Floats, registration: Registration, base: M
     """Find where the content at `points` (N, 2) of the photo is in the generated picture: (N, 2).
 
     `rest` (N, 2) is the displacement of the points that `registration` does not explain; both are
-    in photo px. The places in generated px are then mapped by `base` (3, 3); identity: they stay.
+    in photo px. `base` (3, 3) maps the places from generated px to the unit of the result.
     """
     lookup = points + rest
     if registration.field is not None:
@@ -273,7 +273,7 @@ def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
 
 
 def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
-    """One Lucas-Kanade step in Gaussian windows of sigma `window` px: (h, w, 2), added to the flow.
+    """One Lucas-Kanade step, (h, w, 2), to be added to the flow; windows have sigma `window` px.
 
     The flow (dx, dy) in px goes from the first picture to the second. `first` and `moved` (h, w, C)
     are channels of the first, and of the second displaced by the flow so far. `weight` (h, w)

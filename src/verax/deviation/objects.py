@@ -207,8 +207,8 @@ Detect = Callable[[Image], Sequence[Detection]]
 
 def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, ...]]:
     """Turn an object detector into a function that finds changed objects (`finder` of `measure`).
-    `detect` lists the objects in one picture; those of one label with centres at most 1/4 of the
-    diagonal apart in photo and prior are one object."""
+    `detect` lists the objects in one picture, with boxes in its px. Objects of the same label in
+    photo and prior count as one if their centres are at most 1/4 of the diagonal apart."""
 
     def find(photo: Image, prior: Image) -> tuple[ObjectChange, ...]:
         area = photo.shape[0] * photo.shape[1]
@@ -279,7 +279,7 @@ def text_entry(photo: Image, generated: Image) -> Entry:
 
 
 def words(image: Image) -> Counter[str]:
-    """The words, in lower case, that tesseract reads with confidence, and how often each occurs."""
+    """Words that tesseract reads with confidence (lower case, no punctuation), and their counts."""
     scale = max(1.0, WANTED_SIDE_PX / max(image.shape[:2]))
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     png = cv2.imencode(".png", to_uint8(large)[..., ::-1])[1]

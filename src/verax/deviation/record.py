@@ -129,7 +129,7 @@ class Deviation:
 
     @property
     def comparable(self) -> bool:
-        """Whether the generated picture could be placed; otherwise only sizes are compared."""
+        """Whether the generated picture could be placed; else only the framing is compared."""
         return self.placed in ("exactly", "roughly")
 
     def __repr__(self) -> str:

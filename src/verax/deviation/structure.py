@@ -125,8 +125,8 @@ def _linear_residual(photo: Map, prior: Map, overlap: Map) -> Entry:
 
 
 def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tuple[Map, Map, Map]:
-    """In Gaussian windows of sigma `window` px: the correlation (-1 to 1; 1 where a plane is flat),
-    the variance of `one`, and the variance of `other`. `overlap` (h, w) weights the pixels."""
+    """Three planes (h, w), from Gaussian windows of sigma `window` px: correlation (-1 to 1; 1
+    where a plane is flat), variance of `one`, variance of `other`. `overlap` weights the pixels."""
     weight = np.maximum(wide_blur(overlap, window), 1e-6)
     mean_a, mean_b = (wide_blur(p * overlap, window) / weight for p in (one, other))
     var_a = np.maximum(wide_blur(one * one * overlap, window) / weight - mean_a**2, 0)

@@ -108,8 +108,11 @@ def _exposure(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def level_entries(pair: AlignedPair) -> dict[str, Entry]:
-    """Measure haze, noise and streaks separately in the photo and in the prior. Returns entries by
-    name, such as "photo_haze_density" and "generated_haze_density"."""
+    """Measure haze, noise and streaks separately in the photo and in the prior.
+
+    Returns the entries "photo_haze_density" (share), "photo_noise_levels" (levels of 255) and
+    "photo_streak_energy" (share), and the same with "generated_" for the prior.
+    """
     entries = {}
     for name, image, plane in zip(
         ("photo", "generated"), (pair.photo, pair.prior), pair.luma, strict=True

@@ -69,7 +69,7 @@ def find_faces(picture: Image) -> tuple[Face, ...]:
 def face_at(
     row: int, column: int, score: float, answers: tuple[Floats, ...], step: NDArray[np.float64]
 ) -> Face:
-    """The face whose centre is in cell (row, column) of the network's outputs.
+    """The face, in px of the picture, whose centre is in cell (row, column) of the outputs.
 
     Args:
         score: confidence of the face, 0 to 1.

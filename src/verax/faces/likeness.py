@@ -113,8 +113,8 @@ def check_faces(
 
 
 def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
-    """A note for the user if faces in the restoration look different, else one if faces in the
-    prior do, else none: ()."""
+    """At most one note for the user, in words: that faces of the restoration look like other
+    people; else that faces of the prior do; else none: ()."""
     notes = []
     other = sum(check.restoration.verdict == "another" for check in checks)
     redrawn = sum(check.prior.verdict == "another" for check in checks)
@@ -142,8 +142,8 @@ def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
 
 
 def around(face: Face, room: float) -> tuple[slice, slice]:
-    """The rows and columns that hold a face's box, with a margin of `room` face widths. They start
-    within the picture, but may end beyond it."""
+    """Slices (rows, columns) that cut a face's box, with a margin of `room` face widths, out of
+    the picture in which the face was found. They start at 0 or later, but may end beyond it."""
     left, top, right, bottom = face.box
     room *= face.width
     return (
@@ -202,8 +202,9 @@ def likeness(
 def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, Plane, float]:
     """Cut the face out of both pictures (H, W, 3), and reduce it to a width of at most 96 px.
 
-    Returns three planes (h, w) and a number: its luma (0 to 1) in the photo, its luma in the
-    picture, its mask (1 inside, 0 outside), and its width in px after the reduction.
+    `face` is in px of the photo. Returns three planes (h, w) and a number: the face's luma (0 to 1)
+    in the photo, that in the picture, its mask (1 in the ellipse that fills the box, 0 outside),
+    and its width in px after the reduction.
     """
     rows, columns = around(face, ROOM)
     scale = min(1.0, SIDE / face.width)
@@ -231,7 +232,7 @@ def alike(
         inside: (h, w) 1 inside the face, 0 outside.
         scales: two lengths in px: the sigma of the finer of the two blurs whose difference is the
             octave, and the largest shift.
-        noise: standard deviation of the noise in the photo's luma.
+        noise: standard deviation of the noise in `own`.
     """
     sigma, reach = scales
     mine, theirs = (octave(plane, sigma) for plane in (own, its))

@@ -241,9 +241,9 @@ def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
     """How the generator changed the picture's size and proportions, in one word.
 
     "stretch": the aspect ratio is the same, or the picture was stretched to another one. "crop":
-    the prior shows less of the scene. "letterbox" or "outpaint": the prior shows more; the added
-    part is padding (plain, blurred or reflected) or newly drawn. `prior` is its luminance plane,
-    `matrix` maps prior px to photo px, `photo` is (width, height).
+    the prior shows less of the scene. "letterbox": padding (plain, blurred or reflected) was added
+    around the photo. "outpaint": newly drawn scene was added. `prior` is the prior's luminance
+    plane (H, W), `matrix` maps prior px to photo px, `photo` is (width, height).
     """
     size = prior.shape[1], prior.shape[0]
     change = float(np.log((photo[0] / size[0]) / (photo[1] / size[1])))

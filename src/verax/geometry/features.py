@@ -130,8 +130,8 @@ class View:
 
     Attributes:
         photo: channels (h, w, 4) of the reduced photo.
-        prior: channels of the prior after warping by `matrix`; 16 px larger than `photo` on each
-            side, zero outside the prior.
+        prior: channels of the prior after warping by `matrix`; on the grid of `photo` plus a margin
+            of 16 px on each side, zero outside the prior.
         valid: fraction of each pixel of `prior` that the prior covers, on the same enlarged grid.
         matrix: the matrix of the warp, from prior px to photo px, both before this reduction.
         to_photo: the matrix from px of the reduced photo to px of the photo before this reduction.

@@ -96,10 +96,11 @@ def fit(photo: Plane, prior: Plane) -> Fit:
 
 
 def find_turn(photo: Plane, prior: Plane, frame: Frame) -> str:
-    """How the prior is turned against the photo, such as "mirrored"; "" if upright or uncertain.
+    """How the prior is turned against the photo, in words; "" if upright or uncertain.
 
-    `photo` and `prior` are luminance planes. `frame` tells how well the prior fits the upright, the
-    mirrored and the rotated photo.
+    Returns "mirrored", "upside down", "rotated by 180 degrees", "rotated by 90 degrees to the
+    right" or "rotated by 90 degrees to the left". `photo` and `prior` are luminance planes (H, W).
+    `frame` is what `same_frame` returned for them; only rotations by 90 degrees are tested here.
     """
     ways = [(frame.p_turned, TURNED[int(np.argmax(frame.turned))])]
     for quarters, name in QUARTERS.items():
@@ -124,7 +125,7 @@ def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
 
 
 def _on_frame(views: Views, frame: Frame) -> Fit:
-    """Refine the placement `frame`, in which the generator kept the framing; returns the fit.
+    """Refine the placement that `frame` holds, the result of `same_frame`; returns the fit.
 
     If fine structure hardly agrees, a refinement would follow noise, so `frame` is not refined.
     """
@@ -242,7 +243,7 @@ def evidence(
 
     Args:
         placement: result of the search, with scores of the mirrored and rotated photo as controls.
-        distinct: correlation divided by the one reached by chance, at long sides of 192 and 384 px.
+        distinct: results of `distinctness` at long sides of 192 and 384 px.
         score: correlation at a long side of 384 px; below 0.25 for pictures of different scenes.
         overlap: fraction of the photo that the prior covers; near 1 for most pairs of one scene.
     """

@@ -65,8 +65,8 @@ def _climb(
 ) -> tuple[Matrix, float]:
     """Take Gauss-Newton steps from the matrix `lookup`; returns the best matrix and its score.
 
-    Matrices map px of the reduced photo to px of the warped prior without its margin. `freedoms` is
-    the number of parameters that are fitted.
+    Matrices map px of the reduced photo to px of the warped prior, counted from the first pixel
+    inside its margin. `freedoms` is the number of parameters that are fitted: 4, 6 or 8.
     """
     best, best_score, step = lookup, -np.inf, np.inf
     for _ in range(level.rounds + 1):
@@ -90,7 +90,7 @@ class _SampledView:
         photo: channels (h, w, 4) at the samples.
         slopes: half the gradient of `photo`, along x and along y.
         energy: (h, w) scalar product of the photo's channels with themselves.
-        prior: channels of the prior at every pixel, with the margin of the view.
+        prior: channels of the prior at every pixel, with the view's margin of 16 px.
         prior_slopes: half the gradient of `prior`, along x and along y.
         valid: fraction of each pixel of `prior` that the prior covers.
         apart: px between samples.
@@ -124,10 +124,10 @@ class _SampledView:
         )
 
     def at(self, lookup: Matrix, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Look up `array`, which has the grid of `prior`, at the place of each sample.
+        """Sample `array`, which is as large as `prior` (margin included), at each sample's place.
 
-        `lookup` (3, 3) gives the places: it maps px of the reduced photo to px of the warped prior
-        without its margin.
+        `lookup` (3, 3) maps px of the reduced photo to places in `array`, counted from the first
+        pixel inside the margin, not from the corner of the margin.
         """
         size = self.photo.shape[1], self.photo.shape[0]
         place = shift(MARGIN, MARGIN) @ lookup @ np.diag([self.apart, self.apart, 1.0])
@@ -140,7 +140,7 @@ class _SampledView:
     def slopes_at(self, lookup: Matrix) -> tuple[Channels, Channels]:
         """Half the prior's gradient at the place of each sample, along x and y of the prior's grid.
 
-        `lookup` (3, 3) gives the places: it maps px of the reduced photo to px of the warped prior.
+        `lookup` (3, 3) maps px of the reduced photo to px of the warped prior, as in `at`.
         """
         across, down = (self.at(lookup, slope) for slope in self.prior_slopes)
         return across, down

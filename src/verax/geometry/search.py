@@ -170,9 +170,9 @@ def _test_placement(
 ) -> Frame:
     """Test the placement `matrix` (prior px to photo px) and small shifts around it.
 
-    `views` has for each feature the Fourier transforms, padded to `room` (rows, columns), of the
-    photo upright, mirrored, upside down and rotated. `prior` is a luminance plane. `sizes` are the
-    (width, height) of the photo and of its small copy.
+    `views` has for each feature of `measures` the Fourier transforms, padded to `room` (rows,
+    columns), of a small copy of the photo: upright, mirrored, upside down, rotated by 180 degrees.
+    `prior` is a luminance plane; `sizes` are the (width, height) of the photo and of the copy.
     """
     small = sizes[1]
     warped, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
@@ -293,7 +293,7 @@ def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -
 
 
 def _shifts(prior: int, photo: int, reach: float) -> NDArray[np.intp]:
-    """Shifts in px along one axis by which the two centres are at most `reach` px apart; `prior`
-    and `photo` are the lengths of the pictures along this axis."""
+    """Places of the prior's first pixel along one axis, in px of the photo, for which the centres
+    are at most `reach` px apart; `prior`, `photo`: lengths of the two pictures along this axis."""
     centre = (photo - prior) / 2
     return np.arange(np.ceil(centre - reach), np.floor(centre + reach) + 1).astype(np.intp)
