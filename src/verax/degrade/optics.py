@@ -182,7 +182,8 @@ def drops(
     """Draw `count` random drops of about `typical` px radius on planes of `size` (height, width).
 
     Returns three planes: a mask (1 inside a drop, else 0), and the horizontal and the vertical
-    offset, in px, from each pixel in a drop to the point of the picture that the drop shows there.
+    offset, in px, from each pixel in a drop to the point of the picture that the drop shows there
+    (0 outside drops).
     """
     cover, dx, dy = (np.zeros(size, np.float32) for _ in range(3))
     for u, v, r, a, b, c in rng.random((count, 6)):

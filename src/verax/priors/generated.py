@@ -206,8 +206,8 @@ def ask(
     """Get a prior of this photo from a service.
 
     `desk` makes the paid call within its cost limit, and stores the answer, so that the same
-    request is never paid twice. `choices` are the user's choices; None: the defaults. `mask` (H, W)
-    is 1 where the service should edit, else 0; None: everywhere.
+    request is never paid twice. The first picture of the answer is taken. Without `choices`, the
+    defaults are used. `mask` (H, W) is 1 where the service should edit, else 0; None: everywhere.
     """
     draft = plan(photo, desk.client, choices, mask=mask)
     return receive(draft, desk.call(draft.request))

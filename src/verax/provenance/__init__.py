@@ -240,7 +240,7 @@ def sign(
     """Add a signed C2PA manifest to a restoration's file, given and returned as bytes.
 
     Pixels and metadata stay. `prior`: None if none was used. Raises MissingExtraError without the
-    extra "c2pa", InputError for a format that cannot carry a manifest, OutputError if it fails.
+    extra "c2pa", InputError for a format that cannot carry one, OutputError if signing fails.
     """
     try:
         import c2pa
@@ -282,7 +282,7 @@ def _add(builder: Any, source: SourceFile, relationship: str, label: str) -> Non
 
 
 def manifest(prior: SourceFile | None) -> dict[str, Any]:
-    """The C2PA manifest of a restoration made with this prior (None: without one), as JSON data."""
+    """A restoration's C2PA manifest (JSON data) without ingredients; `prior`: None if unused."""
     agent = {"name": "Verax", "version": __version__}
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["photo"]}}
     placed = {"action": "c2pa.placed", "parameters": {"ingredientIds": ["prior"]}}

@@ -45,7 +45,8 @@ _EMPTY = (
 def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
     """A warning that a result made from this file lacks the file's Content Credentials.
 
-    None if the file has none. `data` holds the file's bytes; `name` is its name in the warning.
+    There is also a warning if the file only refers to Content Credentials stored elsewhere; None
+    if it does neither. `data` holds the file's bytes; `name` is its name in the warning.
     """
     if has_manifest(data):
         manifest = read(data)
@@ -91,8 +92,9 @@ def seal(
     """Sign the restoration in the file `path`, or write a statement (JSON) beside it.
 
     With `credentials`, the file is signed. Without, a statement is written if photo or prior had
-    Content Credentials, since the restoration has none; if they had none either, nothing is
-    written. Returns a warning for each source whose Content Credentials the restoration lacks.
+    Content Credentials, since the restoration has none. If no statement is written, one left from
+    an earlier run is deleted. Returns a warning for each of photo and prior whose Content
+    Credentials the restoration lacks; () if it was signed.
 
     Raises MissingExtraError without the extra "c2pa", InputError for a format that cannot carry
     Content Credentials, OutputError if signing or writing fails. Then the restoration is unchanged.
@@ -115,7 +117,7 @@ def seal(
 def beside_path(path: Path) -> Path:
     """The path of the statement beside the restoration `path`: its name plus ".provenance.json".
 
-    If that name would be too long for a file, the restoration's name is replaced by its hash.
+    If that is too long for a file name, the SHA-256 of the restoration's name replaces this name.
     """
     name = path.name + BESIDE
     if len(os.fsencode(name)) > MOST_NAME:

@@ -127,7 +127,7 @@ def _groups(pairs: list[tuple[float, float]]) -> tuple[Group, ...]:
 
 
 def changes(results: Results) -> list[Changes]:
-    """How outputs deviate from their photos, one entry per generator, task and method."""
+    """How outputs with measured deviations differ from their photos, by generator, task, method."""
     rows: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for o in results.outputs:
         if o.key in results.deviations:
@@ -173,7 +173,7 @@ def ladders(results: Results) -> list[Rungs]:
 class ByDataset:
     """Means of one metric on one task: a row per method, a column per dataset.
 
-    `lines` are (method, cells); a cell is (mean, number of pictures), or None without a score.
+    `lines` are (method, cells); a cell is (mean, number of outputs), or None without a score.
     """
 
     task: str

@@ -166,7 +166,8 @@ def ranks_figure(table: Table) -> Figure:
 
 def plane_figure(distortion: Table, perception: Table) -> Figure:
     """One dot per method, better to the right and upwards. Its x is the mean PSNR, from the table
-    `distortion`; its y is the mean of a metric without reference, from the table `perception`."""
+    `distortion`; its y is the mean of a metric without reference, from the table `perception`.
+    Methods that lack a mean in one of the tables are left out."""
     other = {(one.method, one.prior): one.interval for one in perception.lines}
     points = [
         (one.label, one.interval.mean, mate.mean)

@@ -63,7 +63,7 @@ def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
 
 
 def verdict(line: Line, table: Table) -> str:
-    """ "good" or "bad" if a row is better or worse than the unchanged photo (p < 0.05), else ""."""
+    """ "good" if `line` beats the unchanged photo, "bad" if it is worse (p_gain < 0.05), or ""."""
     if line.gain is None or not line.p_gain < LEVEL:
         return ""
     return "good" if (line.gain.difference.mean > 0) == table.higher_is_better else "bad"
@@ -137,7 +137,7 @@ class PageImages:
                 self.ready |= zip(several, pool.map(self.source, several), strict=True)
 
     def source(self, path: Path) -> str:
-        """The address of a picture file for an img element; "" if it cannot be shown."""
+        """The `src` of a picture in HTML; "" if the file is missing or not for browsers."""
         if path in self.ready:
             return self.ready[path]
         suffix = images.SUFFIXES.get(path.suffix.lower())
@@ -233,8 +233,8 @@ class Rows:
         """[motion, changed objects, width, height] of an output; [] if not measured.
 
         Motion is a list of (x, y, dx, dy), a place and its displacement; objects is a list of
-        (kind, left, top, right, bottom); all as shares of the photo's width and height (in px).
-        Only the first 1200 outputs get an overlay, the others get [].
+        (kind, left, top, right, bottom); all as shares of the photo's width and height, which
+        stand last, in px. Only the first 1200 outputs get an overlay, the others get [].
         """
         entry = self.results.deviations.get(row.key, {})
         if "motion" not in entry or self.overlays >= MOST_OVERLAYS:

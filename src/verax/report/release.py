@@ -72,7 +72,7 @@ def release(record: Record, folder: Path, *, licence: str = "") -> ReleaseRows:
     """Write the outputs of a run as a dataset (pictures, index, card) into an empty folder.
 
     `licence` is taken for photos whose licence is not stated. Raises SettingsError if the folder is
-    not empty, InputError if a stored output was changed or has a GPS position.
+    not empty, InputError if a stored output is missing, was changed or has a GPS position.
     """
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(
@@ -119,7 +119,7 @@ def release(record: Record, folder: Path, *, licence: str = "") -> ReleaseRows:
 
 
 def _bytes(record: Record, row: OutputRow) -> bytes:
-    """The bytes of a stored output. Raises InputError if it was changed or has a GPS position."""
+    """The bytes of a stored output; InputError if it is missing, changed or has a GPS position."""
     path = record.output_path(row.key)
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != row.sha256:

@@ -49,17 +49,18 @@ def read(record: Record) -> Results:
 
 
 def label_of(method: str, prior: str) -> str:
-    """The name in tables of a method with a kind of prior, such as "full (files)"."""
+    """The name in tables of a method with a kind of prior, such as "full (files)"; without
+    a prior ("none"), the method alone."""
     return method if prior == "none" else f"{method} ({prior})"
 
 
 def task_of(row: OutputRow) -> str:
-    """The name of the output's task, followed by the simulated degradation if there is one."""
+    """The output's task, or "task, degradation" if the degradation is simulated."""
     return f"{row.task}, {row.degradation}" if row.degradation else row.task
 
 
 def scene_of(row: OutputRow) -> str:
-    """The name of the scene of an output, or of its picture if no scene is known."""
+    """The scene of an output, as "dataset/scene", or "dataset/picture" if no scene is known."""
     return f"{row.dataset}/{row.scene or row.item}"
 
 
@@ -76,7 +77,8 @@ def values_of(results: Results, metric: str) -> dict[str, float]:
 def gains_of(results: Results, metric: str) -> dict[str, float]:
     """By key of the output: by how much its metric is better than that of the unchanged photo.
 
-    Negative if it is worse. An output is left out if it or the unchanged photo has no value.
+    Negative if it is worse. The unchanged photo is that of the same picture and degradation. An
+    output is left out if it or the unchanged photo has no value.
     """
     values = values_of(results, metric)
     nothing = {

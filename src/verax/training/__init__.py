@@ -146,7 +146,7 @@ def named_runs(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
     """The training runs of the recipe `name` ("cpu" or "gpu"), in the order to run them.
 
     Returns the settings of each run, by the name of the network that it trains, such as "rain".
-    `data` names the folders of photos to train on.
+    `data` names the folders of photos to train on. Raises UnknownNameError for another name.
     """
     runs = choose(RECIPES, name, kind="recipe")
     return {file: replace(recipe, data=data) for file, recipe in runs.items()}
@@ -155,7 +155,8 @@ def named_runs(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
 def read(path: Path, data: tuple[str, ...] = ()) -> TrainingRecipe:
     """Read a recipe from a TOML file whose keys are the fields of `TrainingRecipe`.
 
-    `data`, if not empty, replaces the folders of photos that the file names.
+    `data`, if not empty, replaces the folders of photos that the file names. Raises SettingsError
+    if the file cannot be read, or has an unknown or wrong setting.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

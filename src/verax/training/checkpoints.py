@@ -44,7 +44,7 @@ def build(recipe: TrainingRecipe) -> nn.Module:
 
 
 def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Library) -> Path:
-    """Write the checkpoint of a run into its folder, atomically. Returns the checkpoint's path.
+    """Write the checkpoint of a run to checkpoint.pt in its folder, atomically. Returns the path.
 
     `library` is the training data; its checksum and its licences are stored in the checkpoint.
     """

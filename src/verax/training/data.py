@@ -80,8 +80,9 @@ class Source:
     def tone(self, index: int, batch: int, short: int) -> Sample:
         """Make sample number `index` for the tone network: a thumbnail of a degraded photo.
 
-        All samples of a batch have the same size; `batch` is the number of samples in a batch.
-        `short` is the short side of the smallest thumbnails, in px.
+        `batch` is the number of samples in a batch: the first batch has the samples 0 to
+        `batch` - 1, and so on. All samples of a batch have the same size. `short` is the short
+        side of the smallest thumbnails, in px.
         """
         rng = np.random.default_rng((self.seed, index))
         height, width = THUMBNAILS[(index // batch) % len(THUMBNAILS)]
@@ -161,7 +162,7 @@ def _window(
     whole: bool,
     scales: tuple[float, float] = (1.0, 2.4),
 ) -> tuple[slice, slice]:
-    """A random window of a photo, as slices of rows and columns.
+    """A random window of a photo, as slices of the photo's rows and columns.
 
     `full` is the photo's (height, width, ...); the window has the aspect ratio of `size`, also
     (height, width). With `whole`, the window's sides are 0.75 to 1 times the largest that fit.
@@ -176,7 +177,7 @@ def _window(
 
 
 def _cut(crop: Image, size: tuple[int, int], rng: Generator) -> tuple[Image, bool]:
-    """Resize a crop to `size` (height, width), and mirror it at random.
+    """Resize a crop to `size` (height, width), and mirror it left to right at random.
 
     Returns the crop, and whether it was mirrored.
     """

@@ -1,9 +1,9 @@
 """Load the training data into memory: photos, pairs of photo and reference, and depth maps.
 
 If a folder has a `manifest.csv` (columns task, dataset, split, input, target), its rows name the
-pictures. In any other folder, all pictures are photos without degradation. Rows with the split
-"train" are for training, "val" for validation, all others for testing. A training photo that equals
-a test picture, by its bytes or by perceptual hash, is an error.
+pictures. In any other folder, all pictures are photos without degradation, for training. Rows with
+the split "train" are for training, "val" for validation, all others for testing. A training photo
+that equals a test picture, by its bytes or by perceptual hash, is an error.
 
 Depth is also estimated from pairs of a hazy photo I and its clear reference J, by Koschmieder's
 model I = J t + A (1 - t) with t = exp(-beta d). For each candidate of the airlight A, a local

@@ -110,7 +110,7 @@ def train(
 ) -> TrainingResult:
     """Train a network by a recipe, or continue the stopped run in `folder`.
 
-    `report` is called with every new entry of the log.
+    `report` is called with every new entry of log.jsonl, as a dict.
 
     Raises:
         SettingsError: the recipe or its data are not valid, or the checkpoint in `folder` has
@@ -132,7 +132,7 @@ def train(
 class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
     """The training samples of the process `crew`, in the order of the steps.
 
-    `first` is the first step to train, `last` the one after the last.
+    They are for the steps `first` to `last` - 1, counted from 0.
     """
 
     def __init__(

@@ -181,8 +181,9 @@ def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
 def held_out_samples(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, Any]]:
     """The samples on which a run is validated, from the rows "val" of manifest.csv.
 
-    Returns for each the kind of degradation and a batch of one sample (input, target, severities)
-    on `device`. The list is empty if there are no such rows, or if they cannot be loaded.
+    There are `recipe.validation` of them. Returns for each the kind of degradation and a batch of
+    one sample (input, target, severities) on `device`. The list is empty if there are no such
+    rows, or if they cannot be loaded.
     """
     try:
         library = load(recipe.data, split="val", shortest=recipe.crop)
@@ -206,7 +207,8 @@ def validate(
     `batches` holds, for each sample, its kind of degradation and a batch of this sample alone:
     input, reference and severities.
     Returns an entry for the log: "psnr", the mean over the kinds in dB, and
-    "photo_and_restoration", kind -> PSNR of the photo and of the restoration.
+    "photo_and_restoration", kind -> [PSNR of the photo, PSNR of the restoration]. For the detail
+    network, this photo is the one with corrected light and colour in the input.
     """
     rows: list[Tensor] = []
     gains: dict[str, list[tuple[float, float]]] = {}
