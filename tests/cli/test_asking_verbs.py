@@ -13,6 +13,7 @@ from asking import KEY
 from commands import invoke
 from counting import counting
 from verax import image as images
+from verax.cli import prior_calls
 from verax.cli.services import age
 from verax.errors import (
     BudgetExceeded,
@@ -360,3 +361,15 @@ def test_a_generated_picture_is_decoded_once(at_service):
 
     assert [counts.decode(picture) for picture in stored_pictures()] == [1]
     assert counts.calls["fingerprint"] == 1
+
+
+def test_a_broken_photo_that_is_alone_in_the_last_request_does_not_stop_the_others(
+    at_service, photo, monkeypatch
+):
+    monkeypatch.setattr(prior_calls, "AT_ONCE", 1)
+    photo.with_name("zzz.png").write_bytes(b"no picture")
+
+    done = invoke("restore", ".", *SMALL, "--task", "dehaze", "-o", "out")
+
+    assert done.exit_code == 1
+    assert [file.name for file in Path("out").iterdir()] == ["photo.png"]

@@ -70,9 +70,9 @@ class PriorCalls:
         batches = self.calls.batches() if self.batching.on else None
         go_on = True
         for start in range(0, len(photos), AT_ONCE):
-            batch = list(self._requests_of(photos[start : start + AT_ONCE]))
+            batch = list(self._requests_of(photos[start : start + AT_ONCE], only=len(photos) == 1))
             requests = [draft.request for _, draft in batch]
-            notices = [notice for _, draft in batch for notice in draft.notices]
+            notices = [text for _, draft in batch for text in draft.notices]
             go_on = not batch or self.calls.announce(requests, notices)
             if not go_on or not batch:
                 continue
@@ -115,13 +115,13 @@ class PriorCalls:
         photos = sum(one.photo.width * one.photo.height for one in self.photos.values())
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
-    def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Draft]]":
-        """Yields (path, request). Errors go to `failed`; with one photo only, they are raised."""
+    def _requests_of(self, photos: Sequence[Path], *, only: bool) -> "Iterator[tuple[Path, Draft]]":
+        """Yields (path, request). Errors go to `failed`, or are raised for the `only` photo."""
         for path in photos:
             try:
                 draft = self._plan(path)
             except VeraxError as exc:
-                if len(photos) == 1:
+                if only:
                     raise
                 self.failed[path] = exc
                 continue
