@@ -200,8 +200,8 @@ def _masks(order: Order, photo: OpenedPicture) -> tuple[Plane | None, Plane | No
 
 
 def prior_of(order: Order) -> OpenedPicture | None:
-    """The opened `order.prior`, None without one; its `file` has the bytes of `order.prior_source`
-    instead if that is set. Raises ImageReadError if the prior is not a picture."""
+    """The opened file `order.prior`; None without a prior. If the service's own file is kept in
+    `order.prior_source`, provenance gets that one. Raises ImageReadError for no picture."""
     if order.prior is None:
         return None
     prior = open_picture(order.prior, name=order.prior_name, max_pixels=order.max_pixels)

@@ -55,8 +55,8 @@ NEAR = 0.25  # largest distance of two detections of one object, share of the di
 def find_objects(
     pair: AlignedPair, photo_size: tuple[int, int]
 ) -> tuple[tuple[ObjectChange, ...], Mask]:
-    """Find the changed objects. Returns them in px of the full photo (`photo_size`), largest first,
-    and a mask (h, w) of the changed area and a margin, on the grid of `pair`."""
+    """Find the changed objects. Returns them, largest first, in px of the full photo, whose size is
+    `photo_size` (width, height), and a mask (h, w) of them with a margin, on the grid of `pair`."""
     regions = changed_regions(pair)
     height, width = regions.labels.shape
     ratio = photo_size[0] / width, photo_size[1] / height

@@ -104,7 +104,7 @@ def _regions(strength: Map, size: tuple[int, int]) -> NDArray[np.int32]:
     """Number the connected regions that changed: (h, w), from 1; 0 elsewhere.
 
     `strength` (h, w) is the colour difference, 1 the least that counts. A region may include weaker
-    pixels beside these. Gaps are closed, small regions removed. `size` is (width, height).
+    pixels beside these. Gaps are closed, small regions removed. `size`: (width, height) of it.
     """
     gap = max(3, 2 * round(JOIN * max(size)) + 1)
     coarse = _components(strength > FAINT, gap)

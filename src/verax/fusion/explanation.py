@@ -221,8 +221,8 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
 
 
 def _supported_only(reasons: dict[str, float], faults: Faults, alone: float) -> dict[str, float]:
-    """The certainties `reasons`, name -> [0, 1], of faults of the light, lowered by up to the share
-    `alone` if `faults`, found in the photo without the prior, hardly show the fault."""
+    """The certainties `reasons` of faults of the light, name -> [0, 1]. One that `faults`, those of
+    the photo alone, do not contain keeps only the share 1 - `alone` of its certainty."""
     shown = {kind: _certainty_alone(faults, kind, limits) for kind, limits in SUPPORT.items()}
     support = {
         "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too

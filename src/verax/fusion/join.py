@@ -176,11 +176,11 @@ def join(
 
 
 def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial: Dial) -> Float:
-    """The lowest frequencies of the result, (h, w, 3), the size of the smallest `copies`: those of
-    the photo in its new light, moved towards the prior's. Where the light is wrong and coarse
-    structure agrees, they are moved until the light is changed by the share `dial.reach` of the
-    difference between photo and prior. In haze they are moved farther where both differ by more
-    than 0.1. They are moved, too, where something in front of the scene was removed."""
+    """The lowest frequencies of the result, (h, w, 3), at the size of the smallest pyramid level.
+
+    They are a mixture of those of the photo, whose light is corrected already, and of the prior's.
+    The prior's weight in a pixel rises with three things: how far the correction stays behind the
+    share `dial.reach`, haze, and whether something in front of the scene was removed there."""
     toned, valid = copies.toned[-1], copies.valid[-1]
     share = max(explanation.light, float(explanation.buried), dial.beyond)
     target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])

@@ -150,12 +150,12 @@ def _mix(
         bands: the photo's octave in the new light (H, W, 3), its luma (H, W), the prior's octave,
             its luma, and a buffer (H, W, 3). The result is a weighted sum of the first four and
             overwrites the first.
-        around: results of coarser octaves, and masks.
+        around: where the prior covers the photo, and the factor on its contrast.
         relit: factor on the photo's structure.
         turned: weight and factor of the prior's octave in the mixture with the photo's.
-        longer: factor on both octaves that makes up for contrast lost by mixing.
-        colour: how far colour is mixed like the luma, in [0, 1].
-        amount: share of the prior's octave that is taken as it is, in [0, 1].
+        longer: factor on that mixture that makes up for contrast lost by mixing.
+        colour: 1 mixes the colour as the luma, 0 keeps the photo's colour.
+        amount: weight of the prior's octave itself against that mixture, in [0, 1].
         missing: how far the photo's colour is replaced by the prior's, in [0, 1]."""
     toned, lit, other, grey, spare = bands
     rest = (1 - amount) * longer

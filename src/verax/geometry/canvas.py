@@ -134,8 +134,9 @@ def _plan_free(width: int, height: int, rules: Sizes) -> Canvas | None:
 
 
 def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
-    """All canvases allowed by `rules` that a photo of this size in px, resized by any factor, fills
-    along one side."""
+    """The allowed canvases that a photo of this size (px) fills as well as possible: resized, it is
+    as wide or as high as the canvas; along the other side, margins are as narrow as `rules` permit.
+    """
     for side in range(rules.multiple, rules.max_edge + 1, rules.multiple):
         for scale in (side / width, side / height):
             inner = _scale((width, height), scale)

@@ -48,7 +48,7 @@ class TagLayout:
 
 @dataclass(frozen=True, slots=True)
 class TagEntry:
-    """An entry: field type, number of values, own offset, and the values' offset and length."""
+    """A TIFF tag: code of its type, number of values, own offset, offset and size of the values."""
 
     kind: int
     count: int

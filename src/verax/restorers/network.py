@@ -150,8 +150,8 @@ def by_network(photo: Image, net: Network) -> Image:
 
 
 def correct(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo after its colour transform (6, h, w), log gains and offsets, and denoising. Noise
-    that a brighter tone made visible is also removed. With neither to do, the photo itself."""
+    """The photo after its colour transform (6, h, w), which holds log gains and offsets, and after
+    denoising, if `faults` names noise or JPEG blocks or the transform made noise visible."""
     share = max(faults[kind].certainty for kind in ("noise", "jpeg"))
     share, bright = share if share >= SURE else 0.0, photo
     if np.any(transform):

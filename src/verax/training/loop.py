@@ -130,9 +130,9 @@ def train(
 
 
 class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
-    """The training samples of the process `crew`, in the order of the steps.
+    """The share of one training process (`crew` says which) of the training samples.
 
-    They are for the steps `first` to `last` - 1, counted from 0.
+    They come in the order of the steps, for the steps `first` to `last` - 1, counted from 0.
     """
 
     def __init__(
