@@ -171,7 +171,7 @@ def light_faults(
     certainty of a fault is lowered if the photo alone does not show it; without `faults`, it is not
     lowered."""
     reasons = _light(photo, prior, valid, faults)
-    return _supported_only(reasons, faults, alone) if faults else reasons
+    return _lower_unsupported(reasons, faults, alone) if faults else reasons
 
 
 def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
@@ -220,9 +220,9 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
     }
 
 
-def _supported_only(reasons: dict[str, float], faults: Faults, alone: float) -> dict[str, float]:
-    """The certainties `reasons` of faults of the light, name -> [0, 1]. One that `faults`, those of
-    the photo alone, do not contain keeps only the share 1 - `alone` of its certainty."""
+def _lower_unsupported(reasons: dict[str, float], faults: Faults, alone: float) -> dict[str, float]:
+    """The certainties `reasons` of faults of the light, name -> [0, 1]. The less clearly `faults`,
+    those of the photo alone, show one, the lower it is: at least 1 - `alone` of it stays."""
     shown = {kind: _certainty_alone(faults, kind, limits) for kind, limits in SUPPORT.items()}
     support = {
         "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too

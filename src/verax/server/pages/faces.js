@@ -5,10 +5,10 @@ import { byId, make, pictureAddress } from "./server.js";
 const AROUND = 0.35; // margin around a face, share of its width
 const VERDICTS = {
   same: "It is still your photo's face.",
-  another: "It may have become another person. Look closely, or raise the fidelity.",
-  "cannot be told": "It is too small or too blurred to tell whether it is still the same person.",
+  another: "The face looks different from the photo. Look closely, or raise the fidelity.",
+  "cannot be told": "It is too small or too blurred to tell whether it is still the same face.",
 };
-const REDRAWN = "The generated picture shows another person here.";
+const REDRAWN = "The generated picture shows another face here.";
 
 /** A square around a box, as shares of the picture: left, top, width, height. */
 function square([left, top, right, bottom], { width, height }) {

@@ -11,11 +11,12 @@ let onChange = () => {};
 
 export const outbox = () => items;
 
-/** Send items. */
-export function post(more) {
-  for (const item of more) keep(item);
+/** Store items in the browser, so that a reload loses none, and send them. */
+export async function post(more) {
+  await Promise.all(more.map(keep));
   items.push(...more);
   deliver();
+  onChange();
 }
 
 /** Send refused items again. */

@@ -31,7 +31,6 @@ function submit(event) {
   byId("history-title").scrollIntoView({ block: "center" });
   byId("intro").open = false;
   post(items);
-  showHistory();
 }
 
 /** Add the entry of an item that the server has accepted. */
